@@ -1,0 +1,257 @@
+"""`mmcli extract`: parse, call the workflow, print its report."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from mmcli.cli.options import (
+    Config,
+    Device,
+    Force,
+    Json,
+    PrecisionOption,
+    Quiet,
+    Verbose,
+    check_choice,
+    describe_sources,
+)
+from mmcli.cli.output import Sink
+from mmcli.core.errors import ExitCode, UsageError
+
+EPILOG = """\b
+SOURCE is a folder (files with the same stem are one item), a glob, a JSONL, CSV, TSV or Parquet
+table with columns id, image, text, speech, or - for paths or JSONL on stdin.
+An encoder E is a name of `mmcli models`, hf:ORG/REPO[@REVISION], timm:NAME or local:DIR.
+
+\b
+Examples:
+  mmcli extract photos -o store
+  mmcli extract posts.csv -o store --map image=img_path,text=caption
+  find . -name '*.jpg' -print0 | mmcli extract - -0 -o store --only image
+  mmcli extract photos -o store --image conse-efficientnet-lite0 --image efficientnet-lite0
+  mmcli extract talks.jsonl -o store --speech whisper-tiny-en --sequence
+
+Exit 6 means done, but some items failed: see STORE/failures.parquet."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the program."""
+    app.command("extract", epilog=EPILOG)(extract)
+
+
+def extract(
+    context: typer.Context,
+    source: Annotated[str, typer.Argument(help="Folder, glob, table or - (stdin).")],
+    output: Annotated[str, typer.Option("-o", "--output", help="The store to write.")],
+    preset: Annotated[
+        str, typer.Option("--preset", help="A set of encoders, one a modality.")
+    ] = "starter",
+    image: Annotated[
+        list[str] | None, typer.Option("--image", help="Encoder of pictures; may be repeated.")
+    ] = None,
+    text: Annotated[
+        list[str] | None, typer.Option("--text", help="Encoder of texts; may be repeated.")
+    ] = None,
+    speech: Annotated[
+        list[str] | None, typer.Option("--speech", help="Encoder of recordings; may be repeated.")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="Modalities to embed, as in image,text.")
+    ] = None,
+    mapping: Annotated[
+        list[str] | None,
+        typer.Option("--map", help="Our column = theirs, as in image=img_path,text=caption."),
+    ] = None,
+    root: Annotated[
+        str | None, typer.Option("--root", help="What paths in a table or list are relative to.")
+    ] = None,
+    null: Annotated[
+        bool, typer.Option("-0", "--null", help="Paths on stdin are separated by NUL.")
+    ] = False,
+    sequence: Annotated[
+        bool, typer.Option("--sequence", help="Also keep tokens, patches or frames.")
+    ] = False,
+    layers: Annotated[
+        list[str] | None, typer.Option("--layers", help="Also keep inner layers, as in 4,8.")
+    ] = None,
+    query_prompt: Annotated[
+        str | None, typer.Option("--query-prompt", help="Put before each text query later.")
+    ] = None,
+    passage_prompt: Annotated[
+        str | None, typer.Option("--passage-prompt", help="Put before each text embedded now.")
+    ] = None,
+    max_length: Annotated[
+        int | None, typer.Option("--max-length", help="Tokens at most; the rest is cut, counted.")
+    ] = None,
+    dim: Annotated[
+        int | None, typer.Option("--dim", help="Keep this many leading dimensions (Matryoshka).")
+    ] = None,
+    store_dtype: Annotated[
+        str, typer.Option("--store-dtype", help="fp32 or fp16, on disk.")
+    ] = "fp32",
+    batch: Annotated[str, typer.Option("--batch", help="auto, or rows in a batch.")] = "auto",
+    workers: Annotated[
+        str, typer.Option("--workers", help="auto, or how many processes decode files.")
+    ] = "auto",
+    shard_size: Annotated[
+        int, typer.Option("--shard-size", help="Rows at most in a shard, the unit of resuming.")
+    ] = 4096,
+    on_error: Annotated[
+        str, typer.Option("--on-error", help="skip (count and go on) or fail.")
+    ] = "skip",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an unfinished store.")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Only redo the shards that hold failures.")
+    ] = False,
+    force: Force = False,
+    dry_run: Annotated[
+        bool, typer.Option("-n", "--dry-run", help="Say what would be done; write nothing.")
+    ] = False,
+    trust_remote_code: Annotated[
+        bool,
+        typer.Option("--trust-remote-code", help="Run a model's own code; needs a pinned commit."),
+    ] = False,
+    device: Device = "auto",
+    precision: PrecisionOption = "auto",
+    seed: Annotated[int, typer.Option("--seed", help="Seed of encoders that draw at random.")] = 0,
+    config: Config = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Embed pictures, texts and recordings into a store.
+
+    Writes one row an item, whatever failed, as safetensors and Parquet with a manifest that names
+    every model, hash and option.
+    """
+    sink = Sink(quiet, verbose)
+    check_choice("--on-error", on_error, ("skip", "fail"))
+    check_choice("--store-dtype", store_dtype, ("fp32", "fp16"))
+    for line in describe_sources(context):
+        sink.debug(line)
+    from mmcli.workflows.extract import Listeners
+    from mmcli.workflows.extract import extract as run
+    from mmcli.workflows.extract_plan import ExtractConfig
+
+    encoders = {"image": image, "text": text, "speech": speech}
+    settings = ExtractConfig(
+        source=source,
+        output=output,
+        preset=preset,
+        encoders={m: tuple(names) for m, names in encoders.items() if names},
+        only=tuple(_split(only)),
+        mapping=_mapping(mapping),
+        root=root,
+        null_separated=null,
+        sequence=sequence,
+        layers=tuple(_numbers("--layers", layers)),
+        query_prompt=query_prompt,
+        passage_prompt=passage_prompt,
+        max_length=max_length,
+        dim=dim,
+        store_dtype=store_dtype,
+        batch=_number("--batch", batch),
+        workers=_number("--workers", workers),
+        shard_size=shard_size,
+        device=device,
+        precision=precision,
+        on_error=on_error,
+        resume=resume,
+        force=force,
+        retry_failed=retry_failed,
+        dry_run=dry_run,
+        trust_remote_code=trust_remote_code,
+        seed=seed,
+    )
+    with _Progress(sink) as bar:
+        report = run(settings, Listeners(sink.info, bar), sys.stdin.buffer)
+    return _finish(sink, report, json)
+
+
+def _finish(sink: Sink, report: dict[str, Any], as_json: bool) -> int:
+    for warning in report.get("warnings", []):
+        sink.warn(warning)
+    if as_json or report.get("dry_run"):
+        sink.report(report, as_json)
+    elif not sink.quiet:
+        _print_summary(report)
+    left = report.get("failed", 0) + report.get("partial", 0)
+    if left:
+        sink.info(f"{left} items failed or are partial: see {report['store']}/failures.parquet")
+        return int(ExitCode.PARTIAL)
+    return int(ExitCode.OK)
+
+
+def _print_summary(report: dict[str, Any]) -> None:
+    """The closing table: counts, keys, and where the time went."""
+    rate = report["items_per_s"]
+    keys = ", ".join(f"{k} ({v['encoder']}, {v['dim']})" for k, v in report["keys"].items())
+    busy = ", ".join(f"{k} {v:.1f}" for k, v in report["seconds"].items())
+    Sink().report(
+        {
+            "store": report["store"],
+            "items": f"{report['items']} ({report['ok']} ok, {report['partial']} partial, "
+            f"{report['failed']} failed)",
+            "keys": keys,
+            "size": f"{report['bytes'] / 1e6:.1f} MB in {report['shards']} shards",
+            "speed": f"{rate:.1f} items/s" if rate else "nothing left to do",
+            "on": f"{report['device']} {report['precision']}",
+            "seconds": busy,
+        },
+        as_json=False,
+    )
+
+
+class _Progress:
+    """Opens the bar at the first report, when the number of items is known."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._context: Any = None
+        self._set: Any = None
+
+    def __enter__(self) -> "_Progress":
+        return self
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._set is None:
+            self._context = self._sink.progress("extract", total)
+            self._set = self._context.__enter__()
+        self._set(done)
+
+    def __exit__(self, *error: Any) -> None:
+        if self._context is not None:
+            self._context.__exit__(None, None, None)
+
+
+def _split(values: list[str] | None) -> list[str]:
+    return [part.strip() for value in values or [] for part in value.split(",") if part.strip()]
+
+
+def _mapping(values: list[str] | None) -> dict[str, str]:
+    pairs = {}
+    for part in _split(values):
+        ours, equals, theirs = part.partition("=")
+        if not equals or not ours or not theirs:
+            raise UsageError(f"`--map {part}`", "write ours=theirs, as in image=img_path")
+        pairs[ours] = theirs
+    return pairs
+
+
+def _number(option: str, value: str) -> int | None:
+    if value == "auto":
+        return None
+    if not value.isdecimal():
+        raise UsageError(f"`{option} {value}`", "give a number or auto")
+    return int(value)
+
+
+def _numbers(option: str, values: list[str] | None) -> list[int]:
+    parts = _split(values)
+    for part in parts:
+        if not part.isdecimal():
+            raise UsageError(f"`{option} {part}`", "give numbers, as in 4,8")
+    return [int(part) for part in parts]

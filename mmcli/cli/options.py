@@ -1,0 +1,98 @@
+"""The options that every verb shares, and where their values come from.
+
+A value comes from `--config FILE.toml`, else the variable `MMCLI_<VERB>_<OPTION>`, else the flag;
+the later wins. `-v` names the source of each.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mmcli.core.errors import UsageError
+from mmcli.core.registry import suggestion
+
+
+def read_config(context: typer.Context, path: str | None) -> str | None:
+    """Take defaults from a TOML file: option names, at its top or under the verb's name."""
+    if path is None or context.resilient_parsing:
+        return path
+    import tomllib
+
+    try:
+        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"`--config {path}`: {error.strerror}", "give a TOML file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"`--config {path}`: {error}", "it must be TOML") from error
+    sections = context.command_path.split()[1:]
+    values = {key: value for key, value in table.items() if not isinstance(value, dict)}
+    section: Any = table
+    for name in sections:
+        section = section.get(name, {}) if isinstance(section, dict) else {}
+    if section is not table and isinstance(section, dict):
+        values |= {key: value for key, value in section.items() if not isinstance(value, dict)}
+    known: dict[str, Any] = {}
+    for parameter in context.command.params:
+        for flag in parameter.opts:
+            known[flag.lstrip("-").replace("-", "_")] = parameter
+        known[str(parameter.name)] = parameter
+    defaults: dict[str, Any] = {}
+    for key, value in values.items():
+        target = known.get(key.replace("-", "_"))
+        if target is None:
+            options = [str(p.name).replace("_", "-") for p in context.command.params]
+            raise UsageError(f"`{path}`: unknown key `{key}`", suggestion(key, options))
+        if getattr(target, "multiple", False) and not isinstance(value, list):
+            value = [value]
+        defaults[str(target.name)] = value
+    context.default_map = {**(context.default_map or {}), **defaults}
+    return path
+
+
+Config = Annotated[
+    str | None,
+    typer.Option(
+        "--config", help="TOML file of option values.", callback=read_config, is_eager=True
+    ),
+]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No log and no progress.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="More log, on stderr.")]
+Json = Annotated[bool, typer.Option("--json", help="The report as JSON on stdout.")]
+Format = Annotated[str, typer.Option("--format", help="How rows print: table, json, jsonl, tsv.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+PrecisionOption = Annotated[
+    str, typer.Option("--precision", help="auto, fp32, bf16 or fp16; auto is bf16 where native.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace what the output directory holds.")]
+Verify = Annotated[
+    str,
+    typer.Option("--verify", help="Check hashes: once (per file version), full or none."),
+]
+
+FORMATS = ("table", "json", "jsonl", "tsv")
+
+
+def check_choice(option: str, value: str, choices: tuple[str, ...]) -> str:
+    """The value, if it is one of the choices; else UsageError with the nearest one."""
+    if value not in choices:
+        raise UsageError(f"`{option} {value}` is unknown", suggestion(value, choices))
+    return value
+
+
+def describe_sources(context: typer.Context) -> list[str]:
+    """One line an option: its value and where it came from (flag, variable, file, default)."""
+    words = {
+        "COMMANDLINE": "flag",
+        "ENVIRONMENT": "variable",
+        "DEFAULT_MAP": "config file",
+        "DEFAULT": "default",
+    }
+    lines = []
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        source = context.get_parameter_source(name)
+        if name in context.params and source is not None:
+            word = words.get(source.name, source.name.lower())
+            lines.append(f"{name.replace('_', '-')} = {context.params[name]!r} ({word})")
+    return lines

@@ -1,0 +1,251 @@
+"""`mmcli retrieve`: index a store, search the index, say what it holds."""
+
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Annotated, Any
+
+import typer
+
+from mmcli.cli.options import (
+    FORMATS,
+    Config,
+    Device,
+    Force,
+    Format,
+    Json,
+    PrecisionOption,
+    Quiet,
+    Verbose,
+    Verify,
+    check_choice,
+    describe_sources,
+)
+from mmcli.cli.output import Sink
+from mmcli.core.errors import UsageError
+
+EPILOG = """\b
+Examples:
+  mmcli retrieve index store -o index
+  mmcli retrieve search index "a cup of coffee"
+  mmcli retrieve info index --json"""
+
+INDEX_EPILOG = """\b
+Examples:
+  mmcli retrieve index store -o index
+  mmcli retrieve index store -o index --modality image,text
+  mmcli retrieve index store -o index --factory IVF1024,SQ8 --force"""
+
+SEARCH_EPILOG = """\b
+Examples:
+  mmcli retrieve search index "a cup of coffee"
+  mmcli retrieve search index --image cat.jpg --text "at night=0.5" --text "a dog=-0.3"
+  mmcli retrieve search index --speech question.wav -k 3 --html found.html
+  mmcli retrieve search index --like animals/tiger --columns image --format tsv
+  mmcli retrieve search index --queries questions.tsv --format jsonl
+  mmcli retrieve search index "a tiger" --format jsonl | jq -r .image | mmcli extract - -o tigers
+
+\b
+VALUE=WEIGHT weighs a part of the query; a negative weight pushes away from it. The words given
+first weigh 1. A file of queries is JSON lines, TSV or CSV with columns text, image, speech, like
+(and id), else one text a line; - is stdin."""
+
+app = typer.Typer(
+    help="Make an index of a store and search it by words, pictures or recordings.",
+    epilog=EPILOG,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.command("index", epilog=INDEX_EPILOG)
+def index(
+    context: typer.Context,
+    store: Annotated[str, typer.Argument(help="A store, as extract writes it.")],
+    output: Annotated[str, typer.Option("-o", "--output", help="The index to write.")],
+    modality: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--modality",
+            help="Keys to index, as in image or image,text; all of one space. "
+            "Default: image, else the first.",
+        ),
+    ] = None,
+    factory: Annotated[
+        str,
+        typer.Option("--factory", help="A FAISS factory string; auto chooses by size and memory."),
+    ] = "auto",
+    metric: Annotated[str, typer.Option("--metric", help="cosine, ip or l2.")] = "cosine",
+    query_prompt: Annotated[
+        str | None,
+        typer.Option("--query-prompt", help="Put before text queries. Default: the store's."),
+    ] = None,
+    force: Force = False,
+    dry_run: Annotated[
+        bool, typer.Option("-n", "--dry-run", help="Say what would be done; write nothing.")
+    ] = False,
+    verify: Verify = "once",
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the training sample.")] = 0,
+    config: Config = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Build a FAISS index of a store's embeddings.
+
+    The text encoder goes in as ONNX where it can be exported, so that a search by words needs
+    neither the store nor torch.
+    """
+    sink = Sink(quiet, verbose)
+    check_choice("--metric", metric, ("cosine", "ip", "l2"))
+    check_choice("--verify", verify, ("once", "full", "none"))
+    for line in describe_sources(context):
+        sink.debug(line)
+    from mmcli.workflows.index_build import IndexConfig, Listeners, build_index
+
+    settings = IndexConfig(
+        store=store,
+        output=output,
+        modalities=tuple(_split(modality)),
+        factory=factory,
+        metric=metric,
+        query_prompt=query_prompt,
+        verify=verify,
+        force=force,
+        dry_run=dry_run,
+        seed=seed,
+    )
+    with ExitStack() as stack:
+        bar: Callable[[int], None] | None = None
+
+        def progress(done: int, total: int) -> None:
+            nonlocal bar
+            if bar is None:  # only now is the number of rows known
+                bar = stack.enter_context(sink.progress("index", total))
+            bar(done)
+
+        listeners = Listeners(message=sink.info, debug=sink.debug, progress=progress)
+        report = build_index(settings, listeners)
+    if json or dry_run or not quiet:
+        sink.report(report, json)
+    return 0
+
+
+@app.command("search", epilog=SEARCH_EPILOG)
+def search(
+    context: typer.Context,
+    index: Annotated[str, typer.Argument(help="An index, as retrieve index writes it.")],
+    text: Annotated[str | None, typer.Argument(help="What to look for, in words.")] = None,
+    more_text: Annotated[
+        list[str] | None, typer.Option("--text", help="More words, as WORDS or WORDS=WEIGHT.")
+    ] = None,
+    image: Annotated[
+        list[str] | None, typer.Option("--image", help="A picture, as FILE or FILE=WEIGHT.")
+    ] = None,
+    speech: Annotated[
+        list[str] | None, typer.Option("--speech", help="A recording, as FILE or FILE=WEIGHT.")
+    ] = None,
+    like: Annotated[
+        list[str] | None,
+        typer.Option("--like", help="An item of the index, as ID or ID=WEIGHT; not found itself."),
+    ] = None,
+    queries: Annotated[
+        str | None, typer.Option("--queries", help="A file of queries, one a row; - is stdin.")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", "--top", help="Results for each query.")] = 10,
+    min_score: Annotated[
+        float | None, typer.Option("--min-score", help="Leave out results that score less.")
+    ] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option("--columns", help="Columns of the items, as in image,text. Default: all."),
+    ] = None,
+    format: Format = "table",
+    html: Annotated[
+        str | None, typer.Option("--html", help="Also write a page with thumbnails and sounds.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file of --html.")] = False,
+    verify: Verify = "once",
+    device: Device = "auto",
+    precision: PrecisionOption = "auto",
+    config: Config = None,
+    json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Find the nearest items to words, pictures, recordings, or several of them together."""
+    sink = Sink(quiet, verbose)
+    check_choice("--format", format, FORMATS)
+    check_choice("--verify", verify, ("once", "full", "none"))
+    if verbose:
+        for line in describe_sources(context):
+            sink.debug(line)
+    from mmcli.workflows.query_file import Kind, Query, QueryPart, parse_part, read_queries
+    from mmcli.workflows.search import SearchConfig
+    from mmcli.workflows.search import search as run
+
+    parts = [QueryPart("text", text)] if text else []
+    given: tuple[tuple[Kind, list[str] | None], ...] = (
+        ("text", more_text),
+        ("image", image),
+        ("speech", speech),
+        ("like", like),
+    )
+    for kind, values in given:
+        parts += [parse_part(kind, value) for value in values or []]
+    if queries is not None and parts:
+        raise UsageError("`--queries` stands alone", "put the other parts into its rows")
+    if queries is not None:
+        asked = tuple(read_queries(queries, sys.stdin.buffer))
+    elif parts:
+        asked = (Query(parts[0].value, tuple(parts)),)
+    else:
+        raise UsageError(
+            "nothing to search for", "give words in quotes, `--image`, `--speech` or `--like`"
+        )
+    result = run(
+        SearchConfig(
+            index=index,
+            queries=asked,
+            k=k,
+            min_score=min_score,
+            columns=tuple(_split(columns)) if columns is not None else None,
+            several=queries is not None,
+            html=html,
+            force=force,
+            verify=verify,
+            device=device,
+            precision=precision,
+        )
+    )
+    for note in result.notes:
+        sink.debug(note)
+    for warning in result.warnings:
+        sink.warn(warning)
+    sink.rows(result.rows, "json" if json else format, result.columns)
+    if html:
+        sink.info(f"wrote {html}")
+    return 0
+
+
+@app.command("info", epilog=EPILOG)
+def info(
+    index: Annotated[str, typer.Argument(help="An index, as retrieve index writes it.")],
+    verify: Verify = "none",
+    config: Config = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Say what an index holds and which queries it takes."""
+    check_choice("--verify", verify, ("once", "full", "none"))
+    from mmcli.workflows.index_info import index_info
+
+    report: dict[str, Any] = index_info(index, verify)
+    Sink(quiet, verbose).report(report, json)
+    return 0
+
+
+def _split(values: list[str] | None) -> list[str]:
+    return [part.strip() for value in values or [] for part in value.split(",") if part.strip()]

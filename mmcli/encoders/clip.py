@@ -1,0 +1,230 @@
+"""CLIP and Chinese CLIP: a picture tower and a text tower in one space.
+
+transformers' own classes, from the hub or a folder; the tower that is not asked for is dropped.
+Sources: Radford et al. 2021, arXiv 2103.00020; Yang et al. 2022, arXiv 2211.01335.
+"""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mmcli.core.errors import BadInput
+from mmcli.core.types import EncoderCard, Output, Prepared
+from mmcli.data.recipes import ImageRecipe, Interpolation
+from mmcli.encoders.cards import finished, narrowed, space_of
+from mmcli.encoders.class_token import ClassTokenLayer
+from mmcli.encoders.hub import config_of, fetch
+from mmcli.encoders.pictures import IMAGE_BATCH, ImageBatch, Pictures
+from mmcli.encoders.specs import EncoderOptions, ResolvedEncoder
+from mmcli.encoders.steady import steady
+from mmcli.encoders.text import TextEncoder, TextFeatures
+from mmcli.encoders.tokens import TokenBatch, Tokenizer
+from mmcli.encoders.weights import (
+    folder_sha256,
+    from_pretrained,
+    settle,
+    torch_dtype,
+    weight_files,
+)
+from mmcli.engine.attention import attention
+from mmcli.engine.device import Placement
+from mmcli.engine.torch_stack import load_transformers
+
+#: Pillow's numbers for resampling, as preprocessor_config.json has them.
+_RESAMPLING: dict[int, Interpolation] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
+_MEAN = (0.48145466, 0.4578275, 0.40821073)
+_STD = (0.26862954, 0.26130258, 0.27577711)
+#: Tokens Chinese CLIP was trained with; its BERT would take 512.
+_CHINESE_LENGTH = 52
+
+
+@dataclass(frozen=True)
+class PatchFeatures:
+    """Projected vectors `(rows, dim)` and patch states without the class token, by layer."""
+
+    pooled: Any
+    states: Any
+    layers: tuple[Any, ...] | None
+    rows: int
+
+
+@dataclass
+class ClipImage:
+    """The picture tower: projected class token, patches as sequence."""
+
+    card: EncoderCard
+    model: Any
+    pictures: Pictures
+    recipe: ImageRecipe
+    trunk_key: Hashable
+    options: EncoderOptions
+    window: int | None = IMAGE_BATCH
+    budget: int = IMAGE_BATCH
+
+    def prepare(self, parts: Sequence[Any]) -> list[Prepared]:
+        return self.pictures.prepare(parts)
+
+    def collate(self, rows: Sequence[Prepared], length: int) -> ImageBatch:
+        return self.pictures.collate(rows)
+
+    def trunk(self, batch: ImageBatch) -> PatchFeatures:
+        out = self.model.vision_model(
+            pixel_values=batch.pixels, output_hidden_states=bool(self.options.layers)
+        )
+        pooled = self.model.visual_projection(out.pooler_output)
+        layers = out.hidden_states if self.options.layers else None
+        return PatchFeatures(pooled, out.last_hidden_state, layers, batch.rows)
+
+    def head(
+        self, features: PatchFeatures, *, sequence: bool = False, layer: int | None = None
+    ) -> Output:
+        """A layer's vector is its class token."""
+        states, pooled, dim = features.states, features.pooled, self.options.dim
+        if layer is not None:
+            assert features.layers is not None, "load the encoder with options.layers"
+            states = features.layers[layer]
+            pooled, dim = states[:, 0], None
+        pooled = finished(pooled[: features.rows], dim, True)
+        if not sequence:
+            return Output(pooled)
+        return Output(pooled, list(states[: features.rows, 1:].float().unbind(0)))
+
+
+def load(
+    resolved: ResolvedEncoder, options: EncoderOptions, placement: Placement
+) -> ClipImage | TextEncoder:
+    """The tower of `resolved.modality`."""
+    transformers = load_transformers()
+    found = fetch(resolved)
+    folder = found.path
+    kind = str(config_of(folder, "config.json").get("model_type"))
+    build = transformers.ChineseCLIPModel if kind == "chinese_clip" else transformers.CLIPModel
+    model = from_pretrained(
+        build.from_pretrained,
+        folder,
+        dtype=torch_dtype(placement),
+        attn_implementation=attention(placement),
+    )
+    sha256 = folder_sha256(weight_files(folder))
+    card = EncoderCard(
+        name=resolved.name,
+        modality=resolved.modality,
+        dim=int(model.config.projection_dim),
+        normalized=True,
+        space=space_of(kind.replace("_", "-"), sha256),
+        weights_sha256=sha256,
+        revision=found.revision,
+    )
+    if resolved.modality == "image":
+        return _image(folder, model, card, options, placement)
+    return _text(folder, kind, model, card, options, placement)
+
+
+def _image(
+    folder: Path, model: Any, card: EncoderCard, options: EncoderOptions, placement: Placement
+) -> ClipImage:
+    model.text_model = model.text_projection = None
+    model = settle(model, placement, channels_last=True)
+    if not options.sequence and not options.layers:
+        layers = model.vision_model.encoder.layers
+        layers[-1] = ClassTokenLayer(layers[-1])
+    vision = model.config.vision_config
+    settings = config_of(folder, "preprocessor_config.json")
+    recipe = recipe_of(settings, int(vision.image_size), folder)
+    mean, std = settings.get("image_mean", _MEAN), settings.get("image_std", _STD)
+    card = replace(
+        card,
+        preprocessing={**vars(recipe), "mean": list(mean), "std": list(std)},
+        sequence_dim=int(vision.hidden_size),
+        sequence_length=(recipe.height // vision.patch_size) * (recipe.width // vision.patch_size),
+        layers=int(vision.num_hidden_layers),
+    )
+    scale = settings.get("rescale_factor", 1 / 255) if settings.get("do_rescale", True) else 1.0
+    return ClipImage(
+        card=narrowed(card, options),
+        model=model,
+        pictures=Pictures(mean, std, placement, scale),
+        recipe=recipe,
+        trunk_key=(card.weights_sha256, "image", placement, options.sequence, bool(options.layers)),
+        options=options,
+    )
+
+
+def _text(
+    folder: Path,
+    kind: str,
+    model: Any,
+    card: EncoderCard,
+    options: EncoderOptions,
+    placement: Placement,
+) -> TextEncoder:
+    model.vision_model = model.visual_projection = None
+    model = settle(model, placement)
+    config = model.config.text_config
+    chinese = kind == "chinese_clip"
+    most = int(config.max_position_embeddings)
+    usual = min(_CHINESE_LENGTH, most) if chinese else most
+    length = max(2, min(options.max_length or usual, most))
+    want_layers = bool(options.layers)
+    card = replace(
+        card,
+        preprocessing={"max_length": length, "pooling": ["cls" if chinese else "eos"]},
+        prompts={"used": options.prompt} if options.prompt else {},
+        sequence_dim=int(config.hidden_size),
+        sequence_length=length,
+        layers=int(config.num_hidden_layers),
+        scripts=("Hani", "Latn") if chinese else ("Latn",),
+    )
+
+    def run(batch: TokenBatch) -> TextFeatures:
+        out = model.text_model(
+            input_ids=batch.ids, attention_mask=batch.mask, output_hidden_states=want_layers
+        )
+        states = out.last_hidden_state
+        pooled = steady(model.text_projection, states[:, 0] if chinese else out.pooler_output)
+        return TextFeatures(batch, states, out.hidden_states if want_layers else None, pooled)
+
+    def project_layer(features: TextFeatures, layer: int) -> Any:
+        """The state of the token that the whole tower is read from: first or last."""
+        assert features.layers is not None, "load the encoder with options.layers"
+        states = features.layers[layer]
+        if chinese:
+            return states[:, 0]
+        last = features.batch.mask.sum(dim=1) - 1
+        return states.gather(1, last.view(-1, 1, 1).expand(-1, 1, states.shape[-1])).squeeze(1)
+
+    return TextEncoder(
+        card=narrowed(card, options),
+        trunk_key=(card.weights_sha256, "text", placement, length, options.prompt, want_layers),
+        tokenizer=Tokenizer(folder, length, options.prompt, placement.device),
+        run=run,
+        project=lambda features: features.pooled,
+        project_layer=project_layer,
+        options=options,
+        dtype=placement.dtype,
+    )
+
+
+def recipe_of(settings: dict[str, Any], image_size: int, folder: Path) -> ImageRecipe:
+    """What preprocessor_config.json asks of a decoder; OpenAI's settings where it says nothing.
+
+    Raises BadInput for a resampling filter that Pillow does not number.
+    """
+    crop, size = settings.get("crop_size", image_size), settings.get("size", image_size)
+    number = int(settings.get("resample", 3))
+    if number not in _RESAMPLING:
+        raise BadInput(f"`{folder}/preprocessor_config.json`: resample {number} is not supported")
+    shortest = size.get("shortest_edge") if isinstance(size, dict) else size
+    if settings.get("do_center_crop", True) and shortest is not None:
+        height, width = _sides(crop, image_size)
+        return ImageRecipe(height, width, "crop", int(shortest), _RESAMPLING[number])
+    height, width = _sides(size, image_size)
+    return ImageRecipe(height, width, "squash", None, _RESAMPLING[number])
+
+
+def _sides(size: Any, default: int) -> tuple[int, int]:
+    if isinstance(size, dict):
+        side = size.get("shortest_edge", default)
+        return int(size.get("height", side)), int(size.get("width", side))
+    return int(size), int(size)

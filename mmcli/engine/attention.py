@@ -1,0 +1,59 @@
+"""Attention by plain matrix products where they beat torch's fused kernel.
+
+On a CPU in bf16, two batched products and a softmax take half the time of the fused kernel when
+the sequence is short (ViT-B/32: 5 % of the forward pass). Long, masked or causal sequences go to
+the fused kernel as before. Plugged in through transformers' own attention registry.
+"""
+
+from functools import cache
+from typing import Any
+
+from mmcli.engine.device import Placement
+from mmcli.engine.torch_stack import load_torch, load_transformers
+
+#: Above this many tokens the `length x length` scores cost more than they save.
+SHORT = 256
+NAME = "mmcli_plain"
+
+
+def attention(placement: Placement) -> str | None:
+    """The attention to ask transformers for; None for its default."""
+    if placement.device != "cpu" or placement.dtype != "bfloat16":
+        return None
+    return _register()
+
+
+@cache
+def _register() -> str:
+    transformers = load_transformers()
+    from transformers.masking_utils import sdpa_mask
+
+    transformers.AttentionInterface.register(NAME, plain_attention)
+    transformers.AttentionMaskInterface.register(NAME, sdpa_mask)
+    return NAME
+
+
+def plain_attention(
+    module: Any,
+    query: Any,
+    key: Any,
+    value: Any,
+    attention_mask: Any,
+    scaling: float | None = None,
+    **options: Any,
+) -> tuple[Any, None]:
+    """Attention of `(batch, heads, length, dim)`; gives `(batch, length, heads, dim)` and None."""
+    causal = options.get("is_causal")
+    causal = getattr(module, "is_causal", True) if causal is None else causal
+    grouped = getattr(module, "num_key_value_groups", 1) != 1
+    biased = options.get("position_bias") is not None
+    if attention_mask is not None or causal or grouped or biased or query.shape[2] > SHORT:
+        from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, **options
+        )
+    torch = load_torch()
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    weights = (torch.matmul(query, key.transpose(2, 3)) * scale).softmax(-1)
+    return torch.matmul(weights, value).transpose(1, 2).contiguous(), None

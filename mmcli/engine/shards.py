@@ -1,0 +1,151 @@
+"""What one shard gathers while its batches run, and what it becomes when they are done.
+
+Buffers only: no model, no file. Rows keep the source's order whatever failed.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from mmcli.core.types import Encoder
+from mmcli.store.writer import Failure, KeyArrays
+
+
+@dataclass(frozen=True)
+class KeyPlan:
+    """One embedding to make: which encoder, which layer, how it is kept.
+
+    dim: width that is stored; narrower than the encoder's when `--dim` cuts it. reference: what
+    names the encoder again, later and elsewhere.
+    """
+
+    key: str
+    slug: str
+    encoder: Encoder
+    dim: int
+    sequence: bool = False
+    layer: int | None = None
+    half: bool = False
+    reference: str = ""
+
+    @property
+    def dtype(self) -> type[np.floating[Any]]:
+        return np.float16 if self.half else np.float32
+
+
+@dataclass(frozen=True)
+class ShardRange:
+    """Rows `start` to `stop` of the source."""
+
+    index: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class ShardResult:
+    """A finished shard, ready to be written."""
+
+    range: ShardRange
+    items: pa.Table
+    arrays: Mapping[str, KeyArrays]
+    failures: Sequence[Failure]
+    counts: tuple[int, int, int]
+    notes: Mapping[str, int]
+
+
+@dataclass
+class ShardBuffer:
+    """The arrays and columns of a shard in the making."""
+
+    range: ShardRange
+    table: pa.Table
+    plans: Sequence[KeyPlan]
+    named: dict[str, np.ndarray] = field(default_factory=dict)
+    """modality -> bool (rows,): the item names that part, and an encoder wants it."""
+    texts: list[str | None] | None = None
+    notes: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        n = self.rows
+        self.embeddings = {p.key: np.zeros((n, p.dim), p.dtype) for p in self.plans}
+        self.has = {p.key: np.zeros(n, bool) for p in self.plans}
+        self.tokens: dict[str, list[np.ndarray | None]] = {
+            p.key: [None] * n for p in self.plans if p.sequence
+        }
+        self.columns: dict[str, list[Any]] = {
+            name: [None] * n for p in self.plans for name in p.encoder.card.columns
+        }
+        self._failures: list[tuple[int, Failure]] = []
+        self._ids: list[str] = self.table.column("id").to_pylist()
+
+    @property
+    def rows(self) -> int:
+        return self.range.stop - self.range.start
+
+    def fail(self, row: int, key: str, source: str, error: str, message: str) -> Failure:
+        """Note that a part of a row could not be embedded."""
+        failure = Failure(self._ids[row], key, source, error, message)
+        self._failures.append((row, failure))
+        return failure
+
+    def note(self, name: str, count: int = 1) -> None:
+        """Count something the user should be told at the end."""
+        self.notes[name] = self.notes.get(name, 0) + count
+
+    def put(self, plan: KeyPlan, row: int, vector: np.ndarray, tokens: np.ndarray | None) -> bool:
+        """Keep one row's vector `(dim,)` and tokens; False when it is not finite."""
+        if not np.isfinite(vector).all() or (tokens is not None and not np.isfinite(tokens).all()):
+            return False
+        self.embeddings[plan.key][row] = vector
+        self.has[plan.key][row] = True
+        if plan.sequence and tokens is not None:
+            self.tokens[plan.key][row] = tokens.astype(plan.dtype)
+        return True
+
+    def finish(self) -> ShardResult:
+        """The shard as it is written."""
+        return ShardResult(
+            self.range,
+            self._items(),
+            {plan.key: self._arrays(plan) for plan in self.plans},
+            [failure for _, failure in sorted(self._failures, key=lambda pair: pair[0])],
+            self._counts(),
+            dict(sorted(self.notes.items())),
+        )
+
+    def _arrays(self, plan: KeyPlan) -> KeyArrays:
+        if not plan.sequence:
+            return KeyArrays(self.embeddings[plan.key], None, None)
+        tokens = self.tokens[plan.key]
+        lengths = [0 if t is None else len(t) for t in tokens]
+        offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
+        width = plan.encoder.card.sequence_dim or plan.encoder.card.dim
+        present = [t for t in tokens if t is not None and len(t)]
+        values = np.concatenate(present) if present else np.zeros((0, width), plan.dtype)
+        return KeyArrays(self.embeddings[plan.key], values, offsets)
+
+    def _items(self) -> pa.Table:
+        table = self.table
+        if self.texts is not None:
+            at = table.schema.get_field_index("text")
+            table = table.set_column(at, "text", pa.array(self.texts, pa.string()))
+        for name, values in self.columns.items():
+            table = table.append_column(name, pa.array(values, pa.string()))
+        for plan in self.plans:
+            table = table.append_column(f"has_{plan.slug}", pa.array(self.has[plan.key]))
+        return table
+
+    def _counts(self) -> tuple[int, int, int]:
+        """ok, partial, failed: by the parts each item names and the keys each part should have."""
+        wanted = np.zeros(self.rows, int)
+        got = np.zeros(self.rows, int)
+        for plan in self.plans:
+            wanted += self.named[plan.encoder.card.modality]
+            got += self.has[plan.key]
+        ok = int((got == wanted).sum())
+        failed = int(((got == 0) & (wanted > 0)).sum())
+        return ok, self.rows - ok - failed, failed

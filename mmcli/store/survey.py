@@ -1,0 +1,176 @@
+"""What an output directory holds before a store is written to it, and whether that may be.
+
+Decides between starting, continuing and refusing; writes nothing.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmcli.core.errors import BadInput
+from mmcli.store.atomic import TEMPORARY
+from mmcli.store.manifest import (
+    MANIFEST,
+    STATE,
+    canonical,
+    inspect_manifest,
+    kind_of,
+    read_manifest,
+)
+
+KIND = "mmcli.store"
+FORMAT = "mmcli.store/1"
+STATE_FORMAT = "mmcli.store-state/1"
+_LONGEST_SHOWN = 80
+
+
+@dataclass(frozen=True)
+class Found:
+    """The manifest and the state of a directory, where they are there and readable."""
+
+    manifest: dict[str, Any] | None = None
+    state: dict[str, Any] | None = None
+    damaged: str = ""
+
+    @property
+    def unfinished(self) -> bool:
+        """A run was cut off: there is a state that the manifest does not include."""
+        if self.state is None or self.manifest is None:
+            return self.state is not None
+        return bool(self.state.get("generation") != self.manifest.get("generation", 0))
+
+
+def check_output(
+    path: Path, *, force: bool = False, resume: bool = False, retry: bool = False
+) -> Found:
+    """What `path` holds, when a store may be written there.
+
+    Raises BadInput when it holds something else, or a store that was not to be replaced.
+    """
+    path = Path(path)
+    found = survey(path, force)
+    if force:
+        return found
+    if found.damaged:
+        raise BadInput(found.damaged, "use `--force` to make the store again")
+    if retry:
+        if found.manifest is None:
+            read_manifest(path, KIND)  # says what is the matter
+        if found.unfinished and (found.state or {}).get("mode") != "retry":
+            raise BadInput(f"`{path}` is being replaced by a run that was cut off", _HOW_ON)
+    elif found.manifest is not None and not resume:
+        raise BadInput(
+            f"`{path}` already holds a store",
+            "use `--force` to replace it, `--resume` to continue, or choose another `-o`",
+        )
+    elif found.unfinished and not resume:
+        raise BadInput(f"`{path}` holds an unfinished store", _HOW_ON)
+    return found
+
+
+_HOW_ON = "use `--resume` to continue it, or `--force` to start again"
+
+
+def survey(path: Path, force: bool = False) -> Found:
+    """What `path` holds. Raises BadInput when that is anything but a store, or nothing."""
+    if not path.exists():
+        return Found()
+    if not path.is_dir():
+        raise BadInput(f"`{path}` is not a directory", "choose another `-o`")
+    names = sorted(os.listdir(path))
+    if MANIFEST in names:
+        manifest, damaged = _manifest(path)
+        state, damaged_state = _state(path) if STATE in names else (None, "")
+        return Found(manifest, state, damaged or damaged_state)
+    if STATE in names:
+        state, damaged = _state(path)
+        return Found(None, state, damaged)
+    visible = [n for n in names if not n.startswith(".")]
+    if visible:
+        raise BadInput(
+            f"`{path}` is not empty and holds no store (first file: `{visible[0]}`)",
+            "choose another `-o`",
+        )
+    return Found()
+
+
+def _manifest(path: Path) -> tuple[dict[str, Any], str]:
+    try:
+        manifest, complaint = inspect_manifest(path)
+    except BadInput as error:
+        if b'"mmcli.store/' not in (path / MANIFEST).read_bytes():
+            raise
+        return {"format": FORMAT}, error.message
+    if kind_of(manifest) != KIND:
+        read_manifest(path, KIND)  # says what it is
+    return manifest, f"`{path / MANIFEST}` {complaint}" if complaint else ""
+
+
+def _state(path: Path) -> tuple[dict[str, Any] | None, str]:
+    try:
+        state, complaint = inspect_manifest(path, STATE)
+    except BadInput as error:
+        if b'"mmcli.store-state/' not in (path / STATE).read_bytes():
+            raise
+        return None, error.message
+    if state.get("format") != STATE_FORMAT:
+        raise BadInput(f"`{path / STATE}` was not written by this mmcli", "choose another `-o`")
+    return state, f"`{path / STATE}` {complaint}" if complaint else ""
+
+
+def check_same(
+    path: Path,
+    before: Mapping[str, Any],
+    keys: Mapping[str, Any],
+    options: Mapping[str, Any],
+    fingerprint: str | None,
+) -> None:
+    """Refuse to continue a store with other options, encoders or another source.
+
+    before: its `state.json`, or the like made of its manifest. fingerprint: None when the source
+    may have changed. Raises BadInput that names each option with both values.
+    """
+    hint = "give the same options, or use `--force` to start again"
+    changed = differences(before.get("options", {}), options)
+    if changed:
+        raise BadInput(f"`{path}` was made with other options: " + "; ".join(changed), hint)
+    for key in sorted(set(before.get("keys", {})) | set(keys)):
+        old, new = before.get("keys", {}).get(key), keys.get(key)
+        if old is None or new is None:
+            state = "has no" if old is None else "has a"
+            raise BadInput(f"`{path}` {state} key `{key}`, unlike this run", hint)
+        changed = differences(old, new)
+        if changed:
+            raise BadInput(f"key `{key}` of `{path}` was made otherwise: {changed[0]}", hint)
+    if fingerprint is not None and before.get("fingerprint") != fingerprint:
+        raise BadInput(f"the source has changed since `{path}` was begun", "use `--force`")
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """One phrase an entry that differs, with both values."""
+    return [
+        f"`{name}` was {_shown(old, name)}, now {_shown(new, name)}"
+        for name in sorted(set(old) | set(new))
+        if canonical(old.get(name)) != canonical(new.get(name))
+    ]
+
+
+def _shown(values: Mapping[str, Any], name: str) -> str:
+    text = canonical(values[name]) if name in values else "not set"
+    return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"
+
+
+def own_files(path: Path, slugs: Iterable[str]) -> list[str]:
+    """Names in `path` that a writer of these keys makes, whoever lists them."""
+    stems = "|".join(re.escape(s) for s in {"items", "failures", *slugs})
+    pattern = re.compile(rf"({stems})(-\d{{5,}})?(\.g\d+)?\.(parquet|safetensors)")
+    return sorted(n for n in os.listdir(path) if n.startswith(TEMPORARY) or pattern.fullmatch(n))
+
+
+def last_generation(path: Path) -> int:
+    """The highest generation number in the file names of a directory; 0 without one."""
+    found = (re.search(r"\.g(\d+)\.(parquet|safetensors)$", n) for n in os.listdir(path))
+    return max((int(m[1]) for m in found if m), default=0)

@@ -1,0 +1,33 @@
+"""`retrieve info`: what an index holds and which queries it takes, from its manifest alone."""
+
+from pathlib import Path
+from typing import Any
+
+from mmcli.index.layout import check, open_index
+
+
+def index_info(path: str, verify: str = "none") -> dict[str, Any]:
+    """A report on an index. verify: `once` or `full` also compares its files with their hashes."""
+    manifest = open_index(path)
+    check(path, manifest, None, verify)
+    queries = {}
+    for modality, entry in sorted((manifest.get("queries") or {}).items()):
+        runs = "ONNX Runtime" if entry.get("folder") else "torch"
+        queries[modality] = f"{entry.get('encoder')} ({runs})"
+    return {
+        "index": str(path),
+        "rows": manifest["rows"],
+        "modalities": manifest.get("modalities") or {},
+        "dim": manifest["dim"],
+        "metric": manifest["metric"],
+        "space": manifest["space"],
+        "factory": manifest.get("factory"),
+        "tombstones": len(manifest.get("tombstones") or []),
+        "measured_recall": manifest.get("measured_recall"),
+        "queries": queries,
+        "columns": manifest.get("columns") or [],
+        "source_root": manifest.get("source_root"),
+        "store": (manifest.get("store") or {}).get("path"),
+        "bytes": sum(record["bytes"] for record in manifest.get("files", {}).values()),
+        "path": str(Path(path).resolve()),
+    }

@@ -1,0 +1,148 @@
+"""What a search is asked: queries made of weighted parts, from options or from a file of many.
+
+Reads text; opens no model and no index.
+"""
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, get_args
+
+from mmcli.core.errors import BadInput, UsageError
+
+Kind = Literal["text", "image", "speech", "like"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+@dataclass(frozen=True)
+class QueryPart:
+    """One part of a query; where: file and line it came from, for messages."""
+
+    kind: Kind
+    value: str
+    weight: float = 1.0
+    where: str = ""
+
+
+@dataclass(frozen=True)
+class Query:
+    """Parts that are added up, and the name that results are labelled with."""
+
+    name: str
+    parts: tuple[QueryPart, ...]
+
+
+def parse_part(kind: Kind, given: str) -> QueryPart:
+    """`VALUE` or `VALUE=WEIGHT`; the last `=` that a number follows counts.
+
+    A file that exists under the whole name is meant as it stands.
+    """
+    value, equals, number = given.rpartition("=")
+    if not equals or not value or (kind in ("image", "speech") and Path(given).exists()):
+        return QueryPart(kind, given)
+    try:
+        weight = float(number)
+    except ValueError:
+        return QueryPart(kind, given)
+    if weight != weight or abs(weight) == float("inf"):
+        raise UsageError(f"`{given}`: the weight must be a finite number")
+    return QueryPart(kind, value, weight)
+
+
+def read_queries(spec: str, stdin: BinaryIO | None = None) -> list[Query]:
+    """The queries of a file: JSON lines, TSV or CSV with a header, else one text a line.
+
+    Columns `text`, `image`, `speech` and `like` are parts, `id` is the name. `-` reads stdin: JSON
+    lines when it starts with `{`, else texts. Raises BadInput naming file and line.
+    """
+    text = _read(spec, stdin)
+    suffix = Path(spec).suffix.lower() if spec != "-" else ""
+    name = "stdin" if spec == "-" else spec
+    if suffix in (".jsonl", ".ndjson") or (spec == "-" and text.lstrip()[:1] == "{"):
+        rows = _json_rows(name, text)
+    elif suffix in (".tsv", ".tab", ".csv"):
+        rows = _table_rows(name, text, "," if suffix == ".csv" else "\t")
+    else:
+        lines = enumerate(text.split("\n"), 1)
+        rows = ((f"{name}:{n}", {"text": line.strip()}) for n, line in lines if line.strip())
+    folder = None if spec == "-" else Path(spec).parent
+    queries = [_query(where, row, folder) for where, row in rows]
+    if not queries:
+        raise BadInput(f"`{name}` holds no query")
+    return queries
+
+
+def _read(spec: str, stdin: BinaryIO | None) -> str:
+    try:
+        if spec == "-":
+            stream = stdin if stdin is not None else sys.stdin.buffer
+            if stream.isatty():
+                raise UsageError(
+                    "`--queries -` reads stdin, which is a terminal", "pipe the queries in"
+                )
+            raw = stream.read()
+        else:
+            if not Path(spec).is_file():
+                raise BadInput(f"`{spec}` does not exist or is not a file")
+            raw = Path(spec).read_bytes()
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise BadInput(f"{spec}:{line}: not UTF-8") from error
+    except OSError as error:
+        raise BadInput(f"`{spec}`: {(error.strerror or str(error)).lower()}") from error
+
+
+def _json_rows(name: str, text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        where = f"{name}:{number}"
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise BadInput(f"{where}: not JSON", "one object a line") from error
+        if not isinstance(row, dict):
+            raise BadInput(f"{where}: not a JSON object", 'as in {"id": "1", "text": "a tiger"}')
+        yield where, row
+
+
+def _table_rows(name: str, text: str, delimiter: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    quoting = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
+    try:
+        header = next(reader, [])
+        if not set(header) & set(KINDS):
+            raise BadInput(
+                f"{name}:1: no column is named text, image, speech or like",
+                "the first line must name the columns",
+            )
+        for row in reader:
+            if len(row) not in (0, len(header)):
+                raise BadInput(
+                    f"{name}:{reader.line_num}: {len(row)} cells, the header has {len(header)}"
+                )
+            if row:
+                yield f"{name}:{reader.line_num}", dict(zip(header, row, strict=True))
+    except csv.Error as error:
+        raise BadInput(f"{name}:{reader.line_num}: {error}") from error
+
+
+def _query(where: str, row: Mapping[str, Any], folder: Path | None) -> Query:
+    parts = []
+    for kind in KINDS:
+        value = row.get(kind)
+        if value is not None and not isinstance(value, str):
+            raise BadInput(f"{where}: `{kind}` must be a string")
+        if value and kind in ("image", "speech") and folder is not None:
+            value = str(folder / value)  # paths are relative to the table, as everywhere
+        if value:
+            parts.append(QueryPart(kind, value, 1.0, where))
+    if not parts:
+        raise BadInput(f"{where}: holds no query", "give text, image, speech or like")
+    name = row.get("id")
+    return Query(str(name) if name not in (None, "") else parts[0].value, tuple(parts))

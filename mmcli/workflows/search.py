@@ -1,0 +1,188 @@
+"""`retrieve search`: queries by words, pictures, recordings or ids against an index.
+
+With words alone it imports ONNX Runtime, tokenizers, pyarrow, numpy and FAISS, never torch: the
+text tower opens in a thread while the others are imported. Prints nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmcli.core.errors import BadInput, SpaceMismatch, UsageError
+from mmcli.index.layout import check, open_index, query_files
+from mmcli.workflows.query_file import Query, QueryPart
+from mmcli.workflows.result_rows import display_name, order_columns, result_row
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """What `mmcli retrieve search` can be told. columns: of the items; None is all."""
+
+    index: str
+    queries: tuple[Query, ...]
+    k: int = 10
+    min_score: float | None = None
+    columns: tuple[str, ...] | None = None
+    several: bool = False
+    html: str | None = None
+    force: bool = False
+    verify: str = "once"
+    device: str = "auto"
+    precision: str = "auto"
+
+
+@dataclass
+class SearchResult:
+    """Rows to print, their columns, and what should be said beside them."""
+
+    rows: list[dict[str, Any]]
+    columns: list[str]
+    warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def search(config: SearchConfig) -> SearchResult:
+    """The best `k` items for each query.
+
+    Raises BadInput for a damaged index or a query file that cannot be read, SpaceMismatch when an
+    encoder is no longer that of the index, UsageError when a kind of query is not possible.
+    """
+    if config.k < 1:
+        raise UsageError(f"`-k {config.k}`: must be at least 1")
+    if not config.queries:
+        raise UsageError("nothing to search for", "give a text, --image, --speech or --like")
+    if config.html:
+        _refuse_html(Path(config.html), config.force)
+    folder = Path(config.index)
+    manifest = open_index(folder)
+    kinds = {part.kind for query in config.queries for part in query.parts}
+    _check_possible(config, manifest, kinds)
+    names = [manifest["index"], manifest["items"]]
+    if "text" in kinds:
+        names += query_files(manifest, "text")
+    check(folder, manifest, names, config.verify)
+
+    from mmcli.workflows.query_vectors import QueryVectors
+
+    result = SearchResult([], [])
+    with QueryVectors(folder, manifest, config.queries, result.notes, result.warnings) as vectors:
+        from mmcli.index.items import ItemTable
+        from mmcli.index.search import read_index
+        from mmcli.index.search import search as nearest
+
+        index = read_index(folder / manifest["index"], manifest["dim"], manifest["rows"])
+        items = ItemTable(folder / manifest["items"])
+        if items.rows != manifest["rows"]:
+            raise BadInput(
+                f"`{folder / manifest['items']}` has {items.rows} rows, the index"
+                f" {manifest['rows']}",
+                "build the index again",
+            )
+        wanted = _columns(config, items)
+        queries, exclude = vectors.combined(index, items, config.device, config.precision)
+    hits = nearest(
+        index,
+        queries,
+        config.k,
+        manifest["metric"],
+        min_score=config.min_score,
+        exclude=exclude,
+    )
+    found = items.take([row for hit in hits for row in hit.rows], wanted)
+    root = manifest.get("source_root")
+    at = 0
+    for query, hit in zip(config.queries, hits, strict=True):
+        name = query.name if config.several else None
+        for rank, score in enumerate(hit.scores, 1):
+            result.rows.append(result_row(found[at], rank, score, name, root))
+            at += 1
+    result.columns = [*(["query"] if config.several else []), "rank", "score"]
+    result.columns += [display_name(column) for column in wanted]
+    if config.html:
+        _write_gallery(config, result, hits, items, root)
+    return result
+
+
+def _check_possible(config: SearchConfig, manifest: dict[str, Any], kinds: set[str]) -> None:
+    """Refuse a kind of query before anything slow is loaded."""
+    plans = manifest.get("queries") or {}
+    for kind in sorted(kinds - {"like"}):
+        if kind not in plans:
+            can = ", ".join(sorted(plans)) or "none"
+            raise SpaceMismatch(
+                f"`{config.index}` is in space `{manifest['space'] or 'unknown'}`, for which no"
+                f" {kind} encoder is known",
+                f"queries it takes: {can}, and `--like ID`",
+            )
+
+
+def _columns(config: SearchConfig, items: Any) -> list[str]:
+    label = next((c for c in ("modality", "indexed_modality") if c in items.columns), None)
+    if config.columns is None:
+        return order_columns(items.columns, label)
+    items.check_columns(config.columns)
+    return list(dict.fromkeys(["id", *config.columns]))
+
+
+def _refuse_html(path: Path, force: bool) -> None:
+    if path.is_dir() or not (path.parent.is_dir() or str(path.parent) == ""):
+        raise BadInput(f"`--html {path}`: not a file that can be written")
+    if path.exists() and not force:
+        raise BadInput(f"`{path}` already exists", "`--force` replaces it")
+
+
+def _write_gallery(
+    config: SearchConfig,
+    result: SearchResult,
+    hits: Sequence[Any],
+    items: Any,
+    root: str | None,
+) -> None:
+    """The page shows every column, whichever were asked for in the rows."""
+    from mmcli.report.gallery import Card, Section, render_gallery
+    from mmcli.store.atomic import write_bytes
+
+    columns = order_columns(items.columns, None)
+    found = iter(items.take([row for hit in hits for row in hit.rows], columns))
+    sections = []
+    for query, hit in zip(config.queries, hits, strict=True):
+        cards = []
+        for rank, score in enumerate(hit.scores, 1):
+            row = result_row(next(found), rank, score, None, root)
+            shown = ("rank", "score", "id", "image", "speech", "text")
+            fields = {name: value for name, value in row.items() if name not in shown}
+            cards.append(
+                Card(
+                    rank=rank,
+                    score=score,
+                    id=str(row["id"]),
+                    image=row.get("image") or None,
+                    audio=row.get("speech") or None,
+                    text=row.get("text") or None,
+                    fields=fields,
+                )
+            )
+        sections.append(
+            Section(
+                heading=_heading(query),
+                cards=cards,
+                images=[part.value for part in query.parts if part.kind == "image"],
+                audio=[part.value for part in query.parts if part.kind == "speech"],
+            )
+        )
+    page = render_gallery(
+        f"mmcli · {Path(config.index).resolve().name}", sections, f"{items.rows} vectors searched"
+    )
+    write_bytes(Path(config.html or ""), page.encode())
+
+
+def _heading(query: Query) -> str:
+    return " ".join(_part_heading(part, i) for i, part in enumerate(query.parts))
+
+
+def _part_heading(part: QueryPart, position: int) -> str:
+    sign = "−" if part.weight < 0 else "+" if position else ""
+    size = "" if abs(part.weight) == 1 else f"{abs(part.weight):g} × "
+    kind = "like " if part.kind == "like" else ""
+    return f"{sign} {size}{kind}{part.value}".strip()

@@ -1,0 +1,43 @@
+"""Measures what the project promises and prints one table: `python -m tests.bench [PART …]`.
+
+Parts: startup, search, images, texts, memory, crashes, broken; all by default. Files are kept in
+`MMCLI_BENCH_DIR` (default: a folder in the system's temporary directory) between runs.
+"""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from mmcli.cli.output import Sink
+
+
+def main() -> None:
+    """Run the parts named on the command line."""
+    from tests.bench import commands, speed
+
+    parts = {
+        "startup": commands.startup,
+        "search": commands.search,
+        "images": speed.images,
+        "texts": speed.texts,
+        "memory": commands.memory,
+        "crashes": commands.crashes,
+        "broken": commands.broken,
+    }
+    names = sys.argv[1:] or list(parts)
+    default = Path(tempfile.gettempdir()) / "mmcli-bench"
+    cache = Path(os.environ.get("MMCLI_BENCH_DIR", default))
+    cache.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        rows = parts[name](cache)
+        Sink().rows([{k: _rounded(v) for k, v in row.items()} for row in rows], "table")
+        print(flush=True)
+
+
+def _rounded(value: object) -> object:
+    return f"{value:.4g}" if isinstance(value, float) else value
+
+
+if __name__ == "__main__":
+    main()

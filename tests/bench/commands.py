@@ -1,0 +1,142 @@
+"""Whole commands: start-up, a cold search, memory of the process tree, crashes, broken files."""
+
+import json
+import os
+import statistics
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tests.bench.material import stamps, text_table
+from tests.conftest import mmcli_command
+from tests.crashing import extract_with_kills, shard_bytes
+from tests.media import break_things, mixed
+
+Row = dict[str, Any]
+
+
+def _timed(command: list[str], runs: int) -> float:
+    times = []
+    for _ in range(runs + 1):
+        began = time.perf_counter()
+        subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        times.append(time.perf_counter() - began)
+    return statistics.median(times[1:])
+
+
+def startup(cache: Path) -> list[Row]:
+    """Median wall seconds of every help page."""
+    pages = [
+        [],
+        ["extract"],
+        ["retrieve"],
+        ["retrieve", "index"],
+        ["retrieve", "search"],
+        ["models"],
+        ["verify"],
+        ["doctor"],
+        ["demo"],
+    ]
+    return [
+        {
+            "what": f"mmcli {' '.join([*page, '--help'])}",
+            "wall_s": _timed(mmcli_command(*page, "--help"), 15),
+        }
+        for page in pages
+    ]
+
+
+def search(cache: Path) -> list[Row]:
+    """A cold search by words over 785 pictures."""
+    source = stamps(cache)
+    if source is None:
+        return [{"what": "search", "note": "no Tux Paint stamps here"}]
+    store, index = cache / "stamp-store", cache / "stamp-index"
+    if not index.exists():
+        pattern = str(source / "**/*.png")
+        subprocess.run(mmcli_command("extract", pattern, "-o", store, "-q"), check=True)
+        subprocess.run(mmcli_command("retrieve", "index", store, "-o", index, "-q"), check=True)
+    command = mmcli_command("retrieve", "search", index, "a tiger")
+    return [{"what": "mmcli retrieve search INDEX 'a tiger'", "wall_s": _timed(command, 9)}]
+
+
+def memory(cache: Path) -> list[Row]:
+    """Peak proportional set size of the whole process tree over 200,000 and 400,000 texts."""
+    rows = []
+    for n in (200_000, 400_000):
+        table = text_table(cache / f"texts-{n}.jsonl", n)
+        with tempfile.TemporaryDirectory() as out:
+            process = subprocess.Popen(mmcli_command("extract", table, "-o", f"{out}/store", "-q"))
+            peak = _peak_pss(process)
+        rows.append({"what": f"{n} texts, peak PSS", "GB": peak / 2**30})
+    return rows
+
+
+def _peak_pss(process: "subprocess.Popen[bytes]") -> int:
+    peak = 0
+    while process.poll() is None:
+        total = 0
+        try:
+            parent = psutil.Process(process.pid)
+            for member in [parent, *parent.children(recursive=True)]:
+                total += member.memory_full_info().pss
+        except psutil.Error:
+            pass
+        peak = max(peak, total)
+        time.sleep(0.25)
+    return peak
+
+
+def crashes(cache: Path) -> list[Row]:
+    """Ten SIGKILLs, each followed by --resume; shards beside those of an unbroken run."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        source = mixed(root / "in", 900)
+        options = ["--shard-size", "32", "--workers", "2"]
+        subprocess.run(
+            mmcli_command("extract", source, "-o", root / "whole", "-q", *options), check=True
+        )
+        hits, orphans = extract_with_kills(
+            source, root / "killed", options, 10, dict(os.environ), seed=int(time.time())
+        )
+        same = shard_bytes(root / "killed") == shard_bytes(root / "whole")
+    return [{"what": "kill -9", "hits": hits, "identical": same, "orphans": len(orphans)}]
+
+
+def broken(cache: Path) -> list[Row]:
+    """1,000 broken files among 1,000 good ones."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        mixed(root / "good", 1000)
+        mixed(root / "both", 1000)
+        break_things(root / "both", 1000)
+        reports = {}
+        for name in ("good", "both"):
+            done = subprocess.run(
+                mmcli_command(
+                    "extract",
+                    root / name,
+                    "-o",
+                    root / f"s-{name}",
+                    "--json",
+                    "-q",
+                    "--speech",
+                    "logmel",
+                ),
+                capture_output=True,
+                text=True,
+            )
+            reports[name] = json.loads(done.stdout)
+        from tests.engine.test_extraction import vectors
+
+        same = all(
+            (vectors(root / "s-both", slug)[name] == vector).all()
+            for slug in ("image", "text", "speech")
+            for name, vector in vectors(root / "s-good", slug).items()
+        )
+    counts = {k: reports["both"][k] for k in ("items", "ok", "partial", "failed")}
+    return [{"what": "1000 good + 1000 broken", **counts, "good vectors equal": same}]

