@@ -3,6 +3,7 @@
 ruff (lint and format), mypy, import-linter, and the generated help in the docs. What CI runs.
 """
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -22,8 +23,9 @@ CHECKS = {
 def main() -> int:
     """Run every check; the number of those that failed is the exit code."""
     failed = []
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}  # the docs import `tests`
     for name, command in CHECKS.items():
-        done = subprocess.run([str(word) for word in command], cwd=ROOT)
+        done = subprocess.run([str(word) for word in command], cwd=ROOT, env=environment)
         print(f"{name}: {'ok' if done.returncode == 0 else 'FAILED'}", flush=True)
         if done.returncode:
             failed.append(name)

@@ -99,7 +99,7 @@ class Tokenizer:
         n_rows = max(len(rows), -(-LEAST_ROWS // length))
         ids = np.full((n_rows, length), self.pad_id, np.int64)
         mask = np.zeros((n_rows, length), np.int64)
-        mask[len(rows) :, 0] = 1
+        mask[len(rows) :] = 1
         for row, prepared in enumerate(rows):
             tokens = prepared.data
             ids[row, : len(tokens.ids)] = tokens.ids
