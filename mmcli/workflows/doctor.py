@@ -26,6 +26,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "accelerate": ("accelerate",),
     "safetensors": ("safetensors",),
     "tokenizers": ("tokenizers",),
+    "onnx": ("onnx",),
     "onnxruntime": ("onnxruntime",),
     "faiss": ("faiss-gpu", "faiss-cpu"),
     "numpy": ("numpy",),
