@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from mmcli.cli import demo, doctor, extract, models, retrieve, verify
+from mmcli.cli import align, data, demo, doctor, evaluate, extract, models, retrieve, verify
 from mmcli.core.errors import ExitCode, MmcliError, OutOfResource
 
 EPILOG = """\b
@@ -41,6 +41,9 @@ app = typer.Typer(
 for verb in (extract, verify, models, doctor, demo):
     verb.register(app)
 app.add_typer(retrieve.app, name="retrieve")
+app.add_typer(align.app, name="align")
+app.add_typer(evaluate.app, name="evaluate")
+app.add_typer(data.app, name="data")
 
 
 class Stopped(BaseException):

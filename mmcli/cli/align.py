@@ -1,0 +1,16 @@
+"""`mmcli align`: train a map between modalities, and apply it to a store."""
+
+import typer
+
+EPILOG = """\b
+Examples:
+  mmcli align train store -o aligner --between text,image
+  mmcli align apply aligner store -o aligned"""
+
+app = typer.Typer(
+    help="Bring modalities into one space, and apply the map that was found.",
+    epilog=EPILOG,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)

@@ -1,0 +1,16 @@
+"""`mmcli evaluate`: how good a space or a model is, with intervals."""
+
+import typer
+
+EPILOG = """\b
+Examples:
+  mmcli evaluate retrieval store --query text --target image
+  mmcli evaluate zeroshot store --label category --prompt "a picture of {}" """
+
+app = typer.Typer(
+    help="Say how good a space or a model is, with intervals.",
+    epilog=EPILOG,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
