@@ -143,7 +143,7 @@ def extract(
         preset=preset,
         encoders={m: tuple(names) for m, names in encoders.items() if names},
         only=tuple(_split(only)),
-        mapping=_mapping(mapping),
+        mapping=parse_mapping(mapping),
         root=root,
         null_separated=null,
         sequence=sequence,
@@ -231,7 +231,8 @@ def _split(values: list[str] | None) -> list[str]:
     return [part.strip() for value in values or [] for part in value.split(",") if part.strip()]
 
 
-def _mapping(values: list[str] | None) -> dict[str, str]:
+def parse_mapping(values: list[str] | None) -> dict[str, str]:
+    """The pairs of `--map`, ours to theirs."""
     pairs = {}
     for part in _split(values):
         ours, equals, theirs = part.partition("=")
