@@ -51,8 +51,8 @@ def expected_ranks(
     first = np.flatnonzero(opens)
     group = np.cumsum(opens) - 1
     size = np.diff(np.append(first, len(order)))
-    position = np.arange(len(order)) - first[group] + 1
-    rank = before + position * (tied + 1) / (size[group] + 1)
+    position = np.arange(1.0, len(order) + 1) - first[group]
+    rank = np.asarray(before + position * (tied + 1) / (size[group] + 1), np.float64)
     mean_gain = np.add.reduceat(gain, first) / size
     return Ranks(indptr, rank, mean_gain[group], _largest_first(query, gains, len(order)))
 
@@ -84,11 +84,11 @@ def measure(ranks: Ranks, ks: Sequence[int]) -> dict[str, NDArray[np.float64]]:
         return {name: np.zeros(0) for name in measure_names(ks)}
     if sizes.min() < 1:
         raise ValueError("a query has no relevant target")
-    position = np.arange(len(ranks.rank)) - np.repeat(starts, sizes) + 1
+    position = np.arange(1.0, len(ranks.rank) + 1) - np.repeat(starts, sizes)
     first = ranks.rank[starts]
     found: dict[str, NDArray[np.float64]] = {}
     gained = ranks.gain / np.log2(1 + ranks.rank)
-    ideal = ranks.ideal / np.log2(1.0 + position)
+    ideal = ranks.ideal / np.log2(1 + position)
     for k in ks:
         within = ranks.rank <= k
         found[f"hit@{k}"] = (first <= k).astype(np.float64)
