@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,12 +32,15 @@ __all__ = [
     "count_better",
     "hit_at_k",
     "iter_counts",
+    "mapped",
     "pair_scores",
     "relevance_by_judgement",
     "relevance_by_row",
     "relevance_by_value",
+    "score_error",
 ]
 
+T = TypeVar("T")
 Vectors = NDArray[np.float32]
 #: Queries and targets of a block: its scores stay in a core's cache. Eight bytes of a comparison
 #: are summed as one word, so a block has at most 8 x 255 targets.
@@ -129,7 +132,7 @@ def iter_counts(
         return work.counts(start, queries[start : start + rows])
 
     done = 0
-    for counts in _mapped(torch, one, starts, on_gpu):
+    for counts in mapped(torch, one, starts, on_gpu):
         done += len(counts.indptr) - 1
         if on_queries is not None:
             on_queries(done)
@@ -185,9 +188,9 @@ def score_error(torch: Any, queries: Any, largest: float, dim: int) -> Any:
     )
 
 
-def _mapped(
-    torch: Any, function: Callable[[int], Counts], starts: Sequence[int], on_gpu: bool
-) -> Iterator[Counts]:
+def mapped(
+    torch: Any, function: Callable[[int], T], starts: Sequence[int], on_gpu: bool
+) -> Iterator[T]:
     """The function of each start, in order; on a CPU one thread for each core torch may use.
 
     Threads of our own, each with a product on one core, wait for nobody: torch's would meet at

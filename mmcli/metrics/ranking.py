@@ -65,7 +65,7 @@ def trec_ranks(
     trec_eval's order is by descending document id, on scores in single precision.
     """
     query = _query_of(indptr)
-    rank = better + before + 1.0
+    rank = (better + before).astype(np.float64) + 1
     order = np.lexsort((rank, query))
     ideal = _largest_first(query, gains, len(order))
     return Ranks(indptr, rank[order], _gains(gains, len(order))[order], ideal)

@@ -4,7 +4,7 @@ Everything is seeded, and done in blocks so that a hundred thousand queries fit.
 independent (several questions on one picture) are drawn as one: they share a group.
 """
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,16 +25,6 @@ class Estimates:
     value: Values
     low: Values
     high: Values
-
-
-def group_numbers(values: Iterable[Hashable]) -> Groups:
-    """Equal values as equal numbers from 0, `(rows,)`; each None is a group of its own."""
-    numbers: dict[Hashable, int] = {}
-    found = []
-    for position, value in enumerate(values):
-        key = (position,) if value is None else (value, None)
-        found.append(numbers.setdefault(key, len(numbers)))
-    return np.array(found, np.int64)
 
 
 def bootstrap_means(

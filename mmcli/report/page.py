@@ -52,8 +52,11 @@ svg { display: block; width: 100%; height: auto; } svg text { fill: var(--dim); 
 """
 
 
-def page(title: str, sections: Iterable[str], footer: str = "") -> str:
-    """The whole page: its title, then what `section` and the other functions gave."""
+def page(title: str, sections: Iterable[str], footer: str = "", style: str = "") -> str:
+    """The whole page: its title, then what `section` and the other functions gave.
+
+    style: rules of its own after those of every page.
+    """
     return f"""<!DOCTYPE html>
 <html lang="">
 <head>
@@ -61,7 +64,7 @@ def page(title: str, sections: Iterable[str], footer: str = "") -> str:
 <meta http-equiv="Content-Security-Policy" content="{POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{text(title)}</title>
-<style>{_STYLE}</style>
+<style>{_STYLE}{style}</style>
 </head>
 <body>
 <h1>{text(title)}</h1>

@@ -3,7 +3,8 @@
 from html.parser import HTMLParser
 from pathlib import Path
 
-from mmcli.report.gallery import MAX_AUDIO_BYTES, Card, Section, render_gallery
+from mmcli.report.gallery import Card, Section, render_gallery
+from mmcli.report.media import MAX_AUDIO_BYTES
 from tests.conftest import picture, recording
 
 EVIL = "<script>alert('x')</script>\" onload=\"x"

@@ -9,7 +9,6 @@ from mmcli.metrics.statistics import (
     bootstrap_means,
     bootstrap_median,
     draws,
-    group_numbers,
     sign_flip_test,
 )
 
@@ -84,7 +83,3 @@ def test_copies_do_not_make_a_difference_significant() -> None:
     alone = sign_flip_test(differences)
     np.testing.assert_allclose(sign_flip_test(copies, groups=groups), alone, atol=0.01)
     assert sign_flip_test(copies)[0] < alone[0] / 2
-
-
-def test_group_numbers() -> None:
-    assert group_numbers(["b", "a", None, "b", None]).tolist() == [0, 1, 2, 0, 3]
