@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from mmcli.cli import data_synth
 from mmcli.cli.extract import parse_mapping
 from mmcli.cli.options import Config, Json, Quiet, Verbose, check_choice, describe_sources
 from mmcli.cli.output import Sink
@@ -39,6 +40,7 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(data_synth.app, name="synth")
 
 
 @app.command("split", epilog=SPLIT_EPILOG)

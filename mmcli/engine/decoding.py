@@ -44,7 +44,8 @@ def worker_count(requested: int | None, n_files: int) -> int:
     return min(cores or 1, MOST_WORKERS)
 
 
-def _start_worker(parent: int) -> None:
+def start_worker(parent: int) -> None:
+    """Set up a process of a pool: it leaves Ctrl-C to its parent and never outlives it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if sys.platform == "linux":
@@ -86,7 +87,7 @@ class DecodePool:
         return ProcessPoolExecutor(
             self.workers,
             mp_context=get_context("spawn"),
-            initializer=_start_worker,
+            initializer=start_worker,
             initargs=(os.getpid(),),
         )
 

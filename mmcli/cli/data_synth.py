@@ -1,0 +1,120 @@
+"""`mmcli data synth`: one command for each kind of data that mmcli can make."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Annotated, Any
+
+import typer
+
+from mmcli.cli.options import Config, Force, Json, Quiet, Verbose, describe_sources
+from mmcli.cli.output import Sink
+from mmcli.core.errors import UsageError
+
+EPILOG = """\b
+Examples:
+  mmcli data synth scenes -o scenes -n 2000
+  mmcli data synth scenes -h"""
+
+SCENES_EPILOG = """\b
+Examples:
+  mmcli data synth scenes -o scenes -n 2000
+  mmcli data synth scenes -o scenes -n 500 --speech --voices 4 --seed 7
+  mmcli extract scenes/items.jsonl -o store --sequence
+  mmcli extract scenes/questions.jsonl -o questions --map text=question
+
+\b
+Every scene has a partner whose caption has the same words, bound otherwise: "a red circle to the
+left of a blue square", "a blue circle to the left of a red square". DIR/items.jsonl holds captions
+and the whole truth, DIR/questions.jsonl questions and answers, DIR/README.md the best possible
+scores. A larger -n begins with the same scenes; the same options give the same bytes."""
+
+Output = Annotated[str, typer.Option("-o", "--output", help="The directory to write.")]
+Seed = Annotated[int, typer.Option("--seed", help="Another seed makes other data.")]
+Workers = Annotated[
+    str, typer.Option("--workers", help="auto, or how many processes; no byte depends on it.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be made; write nothing.")]
+
+app = typer.Typer(
+    help="Make data whose truth is known, and the best possible scores on them.",
+    epilog=EPILOG,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def kinds() -> None:
+    """Make data whose truth is known, and the best possible scores on them."""
+
+
+@app.command("scenes", epilog=SCENES_EPILOG)
+def scenes(
+    context: typer.Context,
+    output: Output,
+    n: Annotated[int, typer.Option("-n", "--n", help="Scenes, an even number.")] = 2000,
+    speech: Annotated[
+        bool, typer.Option("--speech", help="Say the captions too, by eSpeak NG.")
+    ] = False,
+    voices: Annotated[
+        int | None, typer.Option("--voices", help="How many voices say them, 1 to 8. Default: 4.")
+    ] = None,
+    seed: Seed = 0,
+    workers: Workers = "auto",
+    force: Force = False,
+    dry_run: DryRun = False,
+    config: Config = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Pictures of shapes, with captions that differ only in who has which attribute."""
+    sink = Sink(quiet, verbose)
+    if voices is not None and not speech:
+        raise UsageError("`--voices` needs `--speech`", "add it, or leave both out")
+    if voices is not None and voices < 1:
+        raise UsageError(f"`--voices {voices}` are too few", "give 1 to 8")
+    for line in describe_sources(context):
+        sink.debug(line)
+    said = 4 if voices is None else voices
+    options = {"n": n, "seed": seed, "voices": said if speech else 0}
+    _run(sink, "scenes", output, options, workers, force, dry_run, json)
+    return 0
+
+
+def _run(
+    sink: Sink,
+    kind: str,
+    output: str,
+    options: dict[str, Any],
+    workers: str,
+    force: bool,
+    dry_run: bool,
+    json: bool,
+) -> None:
+    """What every kind does: run the workflow with a progress bar, print its report."""
+    if workers != "auto" and not workers.isdecimal():
+        raise UsageError(f"`--workers {workers}`", "give a number or auto")
+    from mmcli.workflows.data_synth import SynthConfig, synth
+
+    settings = SynthConfig(
+        kind=kind,
+        output=output,
+        options=options,
+        workers=None if workers == "auto" else int(workers),
+        force=force,
+        dry_run=dry_run,
+    )
+    with ExitStack() as stack:
+        bar: Callable[[int], None] | None = None
+
+        def progress(done: int, total: int) -> None:
+            nonlocal bar
+            if bar is None:  # only now is it sure that anything is made
+                bar = stack.enter_context(sink.progress(kind, total))
+            bar(done)
+
+        report = synth(settings, progress)
+    if json or dry_run or not sink.quiet:
+        sink.report(report, json)
