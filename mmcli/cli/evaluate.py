@@ -2,6 +2,8 @@
 
 import typer
 
+from mmcli.cli import evaluate_retrieval
+
 EPILOG = """\b
 Examples:
   mmcli evaluate retrieval store --query text --target image
@@ -14,3 +16,5 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+for command in (evaluate_retrieval,):
+    command.register(app)

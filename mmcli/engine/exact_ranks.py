@@ -7,7 +7,6 @@ bound; the few pairs within that bound of a relevant target's score are computed
 The matrix of all scores never exists.
 """
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -46,6 +45,8 @@ Vectors = NDArray[np.float32]
 #: are summed as one word, so a block has at most 8 x 255 targets.
 CPU_BLOCK = (1024, 2032)
 GPU_BLOCK = (8192, 16384)
+#: A block has no fewer queries than this, however many cores wait for one.
+LEAST_QUERIES = 64
 #: With more relevant targets than this a query's scores are sorted instead of compared.
 MOST_COMPARED = 32
 #: Scores in a strip that is sorted: 128 MB in double precision on a GPU, 32 MB for each core.
@@ -125,6 +126,8 @@ def iter_counts(
     torch = load_torch()
     on_gpu = device != "cpu"
     rows, columns = block or (GPU_BLOCK if on_gpu else CPU_BLOCK)
+    if block is None and not on_gpu:
+        rows = min(rows, max(LEAST_QUERIES, -(-len(queries) // (2 * torch.get_num_threads()))))
     work = _Work(torch, targets, relevant, device, columns, GPU_STRIP if on_gpu else CPU_STRIP)
     starts = range(0, len(queries), rows)
 
@@ -196,12 +199,12 @@ def mapped(
     Threads of our own, each with a product on one core, wait for nobody: torch's would meet at
     every comparison, and on a shared machine the meetings cost more than the work.
     """
-    workers = min(torch.get_num_threads(), len(starts), os.cpu_count() or 1)
-    if on_gpu or workers < 2:
+    if on_gpu or not len(starts):
         yield from map(function, starts)
         return
     threads = torch.get_num_threads()
     try:
+        workers = min(threads, len(starts))
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             yield from pool.map(function, starts)
     finally:

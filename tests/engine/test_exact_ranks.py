@@ -5,6 +5,7 @@ import pytest
 
 from mmcli.engine import exact_ranks
 from mmcli.engine.exact_ranks import count_better, hit_at_k
+from mmcli.engine.torch_stack import load_torch
 from mmcli.metrics.relevance import Relevance, relevance_by_row, relevance_by_value
 
 
@@ -94,17 +95,21 @@ def test_an_item_does_not_find_itself(most: int, monkeypatch: pytest.MonkeyPatch
     np.testing.assert_array_equal(relevant.counts(), sizes - 1)
 
 
-def test_a_thread_each_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_change_nothing_and_are_given_back() -> None:
+    torch = load_torch()
+    before = torch.get_num_threads()
     rng = np.random.default_rng(6)
-    queries = unit(rng, 300, 48)
-    relevant = relevance_by_row(300)
-    many = count_better(queries, queries + 0.3 * unit(rng, 300, 48), relevant, block=(32, 64))
-    monkeypatch.setattr(exact_ranks.os, "cpu_count", lambda: 1)
-    rng = np.random.default_rng(6)
-    queries = unit(rng, 300, 48)
-    one = count_better(queries, queries + 0.3 * unit(rng, 300, 48), relevant)
+    queries, noise = unit(rng, 300, 48), unit(rng, 300, 48)
+    found = []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found.append(count_better(queries, queries + 0.3 * noise, relevance_by_row(300)))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
     for name in ("indptr", "index", "score", "better", "equal", "before"):
-        np.testing.assert_array_equal(getattr(many, name), getattr(one, name))
+        np.testing.assert_array_equal(getattr(found[0], name), getattr(found[1], name))
 
 
 def test_hits() -> None:

@@ -1,0 +1,340 @@
+"""`evaluate retrieval`: how well each of two modalities finds the other, with intervals.
+
+Both directions, exact ranks, in bounded memory; differences to another space on the same queries;
+TREC files and a page. Prints nothing.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmcli.core.errors import BadInput, UsageError
+from mmcli.data.splits import SplitOptions
+from mmcli.metrics.ranking import TIES
+from mmcli.metrics.relevance import (
+    Relevance,
+    relevance_by_judgement,
+    relevance_by_value,
+)
+from mmcli.metrics.statistics import LEVEL
+from mmcli.store.reader import Store
+from mmcli.workflows.evaluate_against import other_sides
+from mmcli.workflows.evaluate_rows import Chosen, Rows, choose_rows, column_codes, column_groups
+from mmcli.workflows.evaluate_vectors import (
+    Side,
+    device_for_scores,
+    load_side,
+    open_aligner,
+    resolve_names,
+)
+from mmcli.workflows.output_files import refuse_file
+from mmcli.workflows.retrieval_scores import (
+    Scored,
+    Setting,
+    compare,
+    score_queries,
+    slices,
+    summarise,
+)
+from mmcli.workflows.space_report import diagnose
+from mmcli.workflows.trec_files import Judged, read_qrels, transposed, trec_id
+
+
+@dataclass(frozen=True)
+class RetrievalConfig:
+    """What `mmcli evaluate retrieval` can be told."""
+
+    store: str
+    query: str
+    target: str
+    aligner: str | None = None
+    relevant_by: str | None = None
+    qrels: str | None = None
+    ks: tuple[int, ...] = (1, 5, 10)
+    ties: str = "expected"
+    bootstrap: int = 1000
+    against: str | None = None
+    slices: tuple[str, ...] = ()
+    split: str | None = None
+    splits: SplitOptions = field(default_factory=SplitOptions)
+    run: str | None = None
+    run_depth: int = 100
+    qrels_out: str | None = None
+    html: str | None = None
+    worst: int = 12
+    force: bool = False
+    verify: str = "once"
+    device: str = "auto"
+    seed: int = 0
+
+
+@dataclass
+class Listeners:
+    """Who hears of the run: `message` of log lines, `progress` of queries done and in all."""
+
+    message: Callable[[str], None] = lambda text: None
+    progress: Callable[[int, int], None] = lambda done, total: None
+
+
+@dataclass(frozen=True)
+class Direction:
+    """One direction, scored."""
+
+    queries: Side
+    targets: Side
+    relevant: Relevance
+    scored: Scored
+
+    @property
+    def name(self) -> str:
+        """As in `text-to-image`."""
+        return f"{self.queries.name}-to-{self.targets.name}"
+
+    @property
+    def scored_rows(self) -> Rows:
+        """The rows of the store whose queries were scored."""
+        return self.queries.rows[self.scored.queries]
+
+
+def evaluate_retrieval(
+    config: RetrievalConfig, listeners: Listeners | None = None
+) -> dict[str, Any]:
+    """Score both directions and report; write the files that were asked for.
+
+    Raises UsageError for options that do not fit, BadInput for a store that cannot be scored,
+    SpaceMismatch for two keys that may not be compared.
+    """
+    listeners = listeners or Listeners()
+    _check(config)
+    store = Store.open(config.store, config.verify)
+    aligner = open_aligner(config.aligner)
+    names = resolve_names(store, (config.query, config.target), aligner)
+    same = names[0] == names[1]
+    if same and config.relevant_by is None and config.qrels is None:
+        raise UsageError(
+            f"`{names[0]}` against itself: each row would only find itself",
+            "say which others are right: `--relevant-by COLUMN` or `--qrels FILE`",
+        )
+    for column in (config.relevant_by, config.splits.group_by, *config.slices):
+        if column is not None:
+            column_codes(store, column, np.zeros(0, np.int64))
+    chosen = choose_rows(store, config.splits, config.split)
+    ids = store.ids()
+    judged = None if config.qrels is None else read_qrels(config.qrels, ids)
+    query = load_side(store, names[0], chosen.rows, aligner)
+    target = query if same else load_side(store, names[1], chosen.rows, aligner)
+    _check_sides(config, query, target)
+    setting = Setting(
+        ks=config.ks,
+        ties=config.ties,
+        resamples=config.bootstrap,
+        seed=config.seed,
+        device=device_for_scores(config.device),
+    )
+    work = _Work(config, store, ids, judged, setting, listeners)
+    pairs = [(query, target, False)] + ([] if same else [(target, query, True)])
+    directions = [work.direction(*pair) for pair in pairs]
+    report = _head(config, chosen, query, target)
+    others: list[Scored] = []
+    if config.against is not None:
+        other = other_sides(config.against, store, query, target, config.verify)
+        swapped = [other] + ([] if same else [(other[1], other[0])])
+        others = [
+            work.score(side[0], side[1], direction.relevant, ids)
+            for side, direction in zip(swapped, directions, strict=True)
+        ]
+    report["directions"] = {
+        direction.name: work.report(direction, others[i] if others else None)
+        for i, direction in enumerate(directions)
+    }
+    report["diagnostics"] = diagnose(query, target, config.seed)
+    work.write_files(directions, report)
+    return report
+
+
+class _Work:
+    """What every direction shares."""
+
+    def __init__(
+        self,
+        config: RetrievalConfig,
+        store: Store,
+        ids: list[str],
+        judged: Judged | None,
+        setting: Setting,
+        listeners: Listeners,
+    ) -> None:
+        self.config = config
+        self.store = store
+        self.ids = ids
+        self.judged = judged
+        self.setting = setting
+        self.listeners = listeners
+
+    def direction(self, queries: Side, targets: Side, reverse: bool) -> Direction:
+        """Score one direction. Raises BadInput when no query has anything relevant."""
+        relevant = self._relevance(queries, targets, reverse)
+        scored = self.score(queries, targets, relevant, self.ids)
+        if not len(scored.queries):
+            raise BadInput(*self._nothing_relevant(queries, targets))
+        return Direction(queries, targets, relevant, scored)
+
+    def score(self, queries: Side, targets: Side, relevant: Relevance, ids: list[str]) -> Scored:
+        """The measures of every query with something relevant."""
+        total = len(queries.rows)
+        self.listeners.message(f"{total} {queries.name} against {len(targets.rows)} {targets.name}")
+        return score_queries(
+            queries.vectors,
+            targets.vectors,
+            relevant,
+            self.setting,
+            tie_order=_trec_order(ids, targets.rows) if self.config.ties == "trec" else None,
+            on_queries=lambda done: self.listeners.progress(done, total),
+        )
+
+    def report(self, direction: Direction, other: Scored | None) -> dict[str, Any]:
+        """What is reported of one direction."""
+        rows, scored = direction.scored_rows, direction.scored
+        column = self.config.splits.group_by or self.config.relevant_by
+        groups = column_groups(self.store, column, rows)
+        found: dict[str, Any] = {
+            "queries": len(rows),
+            "targets": len(direction.targets.rows),
+            "queries_without_vector": direction.queries.lacking,
+            "targets_without_vector": direction.targets.lacking,
+            "queries_without_relevant": len(direction.queries.rows) - len(rows),
+            "resampled": len(rows) if groups is None else int(groups.max()) + 1,
+            "measures": summarise(scored, self.setting, groups),
+        }
+        if other is not None:
+            found["against"] = compare(scored, other, self.setting, groups)
+        if self.config.slices:
+            found["slices"] = {
+                name: slices(scored, self.setting, *column_codes(self.store, name, rows), groups)
+                for name in self.config.slices
+            }
+        return found
+
+    def write_files(self, directions: list[Direction], report: dict[str, Any]) -> None:
+        """The run, the qrels and the page, where they were asked for."""
+        config = self.config
+        if config.run or config.qrels_out:
+            from mmcli.workflows.retrieval_files import write_qrels, write_run
+
+            if config.run:
+                write_run(Path(config.run), directions[0], self.ids, config.run_depth, self.setting)
+            if config.qrels_out:
+                write_qrels(Path(config.qrels_out), directions[0], self.ids)
+        if config.html:
+            from mmcli.workflows.retrieval_page import write_page
+
+            write_page(Path(config.html), self.store, directions, report, config, self.setting)
+
+    def _relevance(self, queries: Side, targets: Side, reverse: bool) -> Relevance:
+        same = queries.name == targets.name
+        own = np.arange(len(queries.rows)) if same else None
+        if self.judged is not None:
+            judged = transposed(self.judged) if reverse else self.judged
+            found = relevance_by_judgement(
+                [self.ids[row] for row in queries.rows],
+                [self.ids[row] for row in targets.rows],
+                judged,
+            )
+            return Relevance(found.set_of, found.indptr, found.indices, found.gains, own)
+        if self.config.relevant_by is None:
+            return relevance_by_value(queries.rows.tolist(), targets.rows.tolist())
+        of = [
+            [code if code >= 0 else None for code in codes.tolist()]
+            for codes, _ in (
+                column_codes(self.store, self.config.relevant_by, side.rows)
+                for side in (queries, targets)
+            )
+        ]
+        return relevance_by_value(of[0], of[1], own)
+
+    def _nothing_relevant(self, queries: Side, targets: Side) -> tuple[str, str]:
+        where = f"`{self.config.store}`"
+        if self.config.qrels is not None:
+            return (
+                f"`{self.config.qrels}` judges no `{targets.name}` for any `{queries.name}` of"
+                f" {where}",
+                "its queries and targets are ids of items; check `--split`",
+            )
+        if self.config.relevant_by is not None:
+            return (
+                f"no `{queries.name}` and `{targets.name}` of {where} share a value of"
+                f" `{self.config.relevant_by}`",
+                "choose another column, or `--split all`",
+            )
+        return (
+            f"no row of {where} has both `{queries.name}` and `{targets.name}`",
+            "pairs come from rows; `--relevant-by COLUMN` pairs them otherwise",
+        )
+
+
+def _check(config: RetrievalConfig) -> None:
+    if not config.ks or min(config.ks) < 1:
+        raise UsageError("`-k` takes whole numbers from 1", "as in -k 1,5,10")
+    if config.ties not in TIES:
+        raise UsageError(f"`--ties {config.ties}` is unknown", "use " + " or ".join(TIES))
+    for option, value, least in (
+        ("--bootstrap", config.bootstrap, 0),
+        ("--run-depth", config.run_depth, 1),
+        ("--worst", config.worst, 0),
+    ):
+        if value < least:
+            raise UsageError(f"`{option} {value}`: must be at least {least}")
+    if config.relevant_by is not None and config.qrels is not None:
+        raise UsageError("`--relevant-by` and `--qrels` exclude each other", "give one of them")
+    for option, path in (
+        ("--run", config.run),
+        ("--qrels-out", config.qrels_out),
+        ("--html", config.html),
+    ):
+        refuse_file(option, path, config.force)
+
+
+def _check_sides(config: RetrievalConfig, query: Side, target: Side) -> None:
+    for side in (query, target):
+        if not len(side.rows):
+            raise BadInput(
+                f"no row under evaluation of `{config.store}` has `{side.name}`",
+                "extract that modality, or choose another `--split`",
+            )
+    for side in (query, target):
+        if len(side.rows) < 2:
+            raise BadInput(
+                f"only one row under evaluation of `{config.store}` has `{side.name}`:"
+                " nothing to rank",
+                "evaluate a store with more rows, or another `--split`",
+            )
+
+
+def _head(config: RetrievalConfig, chosen: Chosen, query: Side, target: Side) -> dict[str, Any]:
+    relevant = config.relevant_by or (f"qrels {config.qrels}" if config.qrels else "row")
+    return {
+        "store": config.store,
+        "aligner": config.aligner,
+        "against": config.against,
+        "space": query.space,
+        "split": chosen.split,
+        "split_source": chosen.source,
+        "rows": len(chosen.rows),
+        "relevant_by": relevant,
+        "ties": config.ties,
+        "intervals": {
+            "level": LEVEL,
+            "resamples": config.bootstrap,
+            "groups": config.splits.group_by or config.relevant_by,
+            "seed": config.seed,
+        },
+    }
+
+
+def _trec_order(ids: list[str], rows: Rows) -> Rows:
+    """The targets by descending id, the order in which trec_eval lists equal scores."""
+    names = [trec_id(ids[row]) for row in rows]
+    return np.array(sorted(range(len(rows)), key=names.__getitem__, reverse=True), np.int64)

@@ -1,0 +1,56 @@
+"""TREC files of one direction of a retrieval evaluation: the run and the judgements."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mmcli.engine.exact_top import iter_best
+from mmcli.workflows.retrieval_scores import Setting
+from mmcli.workflows.trec_files import qrels_line, run_line, trec_id, write_lines
+
+if TYPE_CHECKING:
+    from mmcli.workflows.evaluate_retrieval import Direction
+
+
+def write_run(
+    path: Path, direction: "Direction", ids: list[str], depth: int, setting: Setting
+) -> None:
+    """The best targets of every query, best first; equal scores by descending id."""
+    write_lines(path, _run(direction, ids, depth, setting))
+
+
+def write_qrels(path: Path, direction: "Direction", ids: list[str]) -> None:
+    """What is relevant to every query that has anything."""
+    write_lines(path, _qrels(direction, ids))
+
+
+def _run(direction: "Direction", ids: list[str], depth: int, setting: Setting) -> Iterator[str]:
+    queries = [ids[row] for row in direction.queries.rows]
+    targets = [ids[row] for row in direction.targets.rows]
+    names = [trec_id(name) for name in targets]
+    order = np.array(sorted(range(len(names)), key=names.__getitem__, reverse=True), np.int64)
+    own = direction.relevant.reorder_targets(order).own
+    found = iter_best(
+        direction.queries.vectors,
+        direction.targets.vectors[order],
+        depth,
+        own=own,
+        device=setting.device,
+    )
+    for best in found:
+        for row, (places, scores) in enumerate(zip(best.index, best.score, strict=True)):
+            kept = np.isfinite(scores)
+            for rank, (place, score) in enumerate(
+                zip(order[places[kept]], scores[kept], strict=True), 1
+            ):
+                yield run_line(queries[best.start + row], targets[place], rank, float(score))
+
+
+def _qrels(direction: "Direction", ids: list[str]) -> Iterator[str]:
+    for number, row in enumerate(direction.queries.rows):
+        _, indices, gains = direction.relevant.pairs(np.array([number]))
+        for at, index in enumerate(indices):
+            gain = 1.0 if gains is None else float(gains[at])
+            yield qrels_line(ids[row], ids[direction.targets.rows[index]], gain)
