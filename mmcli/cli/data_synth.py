@@ -19,7 +19,7 @@ SCENES_EPILOG = """\b
 Examples:
   mmcli data synth scenes -o scenes -n 2000
   mmcli data synth scenes -o scenes -n 500 --speech --voices 4 --seed 7
-  mmcli extract scenes/items.jsonl -o store --sequence
+  mmcli extract scenes -o store --sequence
   mmcli extract scenes/questions.jsonl -o questions --map text=question
 
 \b
@@ -69,7 +69,7 @@ def scenes(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> int:
-    """Pictures of shapes, with captions that differ only in who has which attribute."""
+    """Shapes whose captions differ only in who has what."""
     sink = Sink(quiet, verbose)
     if voices is not None and not speech:
         raise UsageError("`--voices` needs `--speech`", "add it, or leave both out")

@@ -13,7 +13,7 @@ import threading
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,6 +25,7 @@ from mmcli.core.errors import BadInput, OutOfResource, UsageError
 from mmcli.core.types import PART_COLUMNS
 from mmcli.data.folders import Pairing, add_listed, describe_ignored, listed_paths, printable
 from mmcli.data.suffixes import TABLE_KINDS, modality_of, split_suffix
+from mmcli.data.synth.directory import ITEMS, is_data
 from mmcli.data.table_source import TableSource
 from mmcli.data.tables import TableFile
 from mmcli.data.walk import is_pattern, split_pattern, walk
@@ -116,6 +117,9 @@ def open_source(options: SourceOptions, spool_dir: Path, stdin: BinaryIO | None 
             return _open_stdin(options, spool_dir, stdin)
         if options.null_separated:
             raise UsageError("`-0` is for paths on stdin", "name the source `-`")
+        if os.path.isdir(options.spec) and is_data(options.spec):
+            table = os.path.join(options.spec, ITEMS)
+            return _open_file(replace(options, spec=table), spool_dir)
         if os.path.isdir(options.spec):
             return _open_tree(options, spool_dir, "folder", options.spec, ("**",))
         if os.path.lexists(options.spec):

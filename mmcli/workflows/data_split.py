@@ -24,6 +24,7 @@ from mmcli.data.partition import (
 )
 from mmcli.data.source import SourceOptions, open_source
 from mmcli.data.splits import FOLD_COLUMN, SPLIT_COLUMN
+from mmcli.data.synth.directory import is_data
 from mmcli.store.atomic import make_directory
 from mmcli.store.manifest import MANIFEST
 from mmcli.store.parquet import write_table
@@ -131,7 +132,7 @@ def _check_output(config: SplitConfig, output: Path) -> None:
 def _read(config: SplitConfig, columns: Sequence[str], stdin: BinaryIO | None) -> pa.Table:
     """The ids and these columns of every row."""
     path = Path(config.source)
-    if config.source != "-" and (path / MANIFEST).is_file():
+    if config.source != "-" and (path / MANIFEST).is_file() and not is_data(path):
         if config.mapping or config.root:
             raise UsageError("`--map` and `--root` are for sources", f"`{path}` is finished")
         store = Store.open(path)

@@ -15,6 +15,7 @@ from mmcli.core.errors import BadInput, MmcliError, UsageError
 from mmcli.data.scenes.generator import VOICES
 from mmcli.data.synth.directory import DataWriter
 from mmcli.data.synth.kinds import KINDS
+from mmcli.store.reader import Store
 from mmcli.workflows.data_synth import SynthConfig, synth
 from tests.conftest import ROOT, Run, mmcli_command
 
@@ -81,15 +82,17 @@ def test_verify_finds_a_flipped_byte(spoken: Path, run: Run, tmp_path: Path) -> 
     assert done.returncode == 3 and "000001b.png" in done.stdout
 
 
-def test_extract_and_split_take_the_tables(spoken: Path, run: Run) -> None:
-    few = spoken.parent / "few.jsonl"
-    lines = (spoken / "items.jsonl").read_text("utf-8").splitlines(keepends=True)
-    few.write_text("".join(lines[:8]), "utf-8")
-    words = ("--root", spoken, "--only", "speech", "--speech", "mfcc", "-q")
-    done = run("extract", few, "-o", "store", *words)
+def test_extract_and_split_take_the_data(spoken: Path, run: Run, tmp_path: Path) -> None:
+    few = ("data", "synth", "scenes", "-o", "few", "-n", "8", "--speech", "-q")
+    assert run(*few).returncode == 0
+    done = run("extract", "few", "-o", "store", "--only", "speech", "--speech", "mfcc", "-q")
     assert done.returncode == 0, done.stderr
+    items = Store.open(tmp_path / "store").items(["id", "text", "swap"]).to_pylist()
+    made = rows(tmp_path / "few/items.jsonl")
+    assert items == [{name: row[name] for name in ("id", "text", "swap")} for row in made]
     splits = run("data", "split", "store", "-o", "s.parquet", "--group-by", "pair_id", "--json")
     assert json.loads(splits.stdout)["groups"] == 4, splits.stderr
+    assert run("data", "split", "few", "-o", "f.parquet", "--folds", "2").returncode == 0
     asked = ("--folds", "3", "--group-by", "pair_id", "--map", "text=question")
     done = run("data", "split", spoken / "questions.jsonl", "-o", "q.parquet", *asked)
     assert done.returncode == 0, done.stderr

@@ -27,8 +27,10 @@ caption is the same text. The pictures of a pair differ in everything that capti
 - `images/`: PNG, 224 x 224.{recordings}
 - `manifest.json`: every file with its sha256 (`mmcli verify` checks them), and the figures below.
 
-    mmcli extract items.jsonl -o store --sequence
-    mmcli extract questions.jsonl -o questions --map text=question
+Where mmcli wants a source, this directory stands for `items.jsonl`:
+
+    mmcli extract DIR -o store --sequence
+    mmcli extract DIR/questions.jsonl -o questions --map text=question
 
 ## Splits
 

@@ -29,7 +29,17 @@ from mmcli.store.manifest import (
 KIND = "mmcli.data"
 FORMAT = "mmcli.data/1"
 STATE_FORMAT = "mmcli.data-state/1"
+#: The table that stands for the whole directory where a source is wanted.
+ITEMS = "items.jsonl"
 _ASIDE = f"{TEMPORARY}new"
+
+
+def is_data(path: str | Path) -> bool:
+    """Whether mmcli made the data in this directory."""
+    try:
+        return kind_of(inspect_manifest(Path(path))[0]) == KIND
+    except BadInput:  # nobody's manifest, or none
+        return False
 
 
 def check_free(path: Path, force: bool) -> None:

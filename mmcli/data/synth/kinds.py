@@ -42,7 +42,7 @@ class Generator(Protocol):
     """
 
     tables: tuple[str, ...]
-    """Names of the tables; each is written as NAME.jsonl."""
+    """Names of the tables, each written as NAME.jsonl; the first is `items`, a source's rows."""
     folders: tuple[str, ...]
     """Where the blocks write their files."""
 
