@@ -53,6 +53,10 @@ def test_values_of_any_single_type_can_be_groups() -> None:
     assert group_rows(ids, pa.array([True, False, True])).texts == ("true", "false")
     dictionary = pa.array(["u", "v", "u"]).dictionary_encode()
     assert group_rows(ids, dictionary).texts == ("u", "v")
+    assert group_rows(ids, pa.nulls(3)).texts == ("x", "y", "z")
+    assert len(group_rows(pa.array([], pa.string()), pa.array([], pa.string()))) == 0
+    chunks = pa.chunked_array([["b"], ["a", None]])
+    assert group_rows(ids, chunks).texts == ("b", "a", "z")
     with pytest.raises(BadInput, match="column `c` holds list"):
         group_rows(ids, pa.array([[1], [2], [3]]), "c")
 

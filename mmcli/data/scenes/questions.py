@@ -10,9 +10,6 @@ from random import Random
 from mmcli.data.scenes.pairs import CYCLE, Pair
 from mmcli.data.scenes.words import ATTRIBUTES, Scene
 
-#: A thing by its shape, by where it is, by any other attribute.
-_NAMES = {"shape": "the {}", "place": "the {} object"}
-_BY_ATTRIBUTE = "the {} object"
 #: Five strata each of two and of three things, two of single ones: as many of each are counted.
 _STRATA_OF_SEVERAL = 5
 _STRATA_COUNTED = 2
@@ -56,7 +53,9 @@ def ask(pair: Pair, draw: Random) -> list[Question]:
         if thing is None:
             continue
         key, value = thing
-        name = "the object" if not value else _NAMES.get(key, _BY_ATTRIBUTE).format(value)
+        name = f"the {value}" if key == "shape" else f"the {value} object"
+        if not value:
+            name = "the object"
         text = f"where is {name}?" if asked == "place" else f"what {asked} is {name}?"
         found.append(Question(kind, text, key, value, asked))
     if _is_counted(pair.number):

@@ -54,8 +54,8 @@ def check_free(path: Path, force: bool) -> None:
     if MANIFEST in names:
         kind = kind_of(inspect_manifest(path)[0])
         if kind != KIND:
-            raise BadInput(f"`{path}` holds something else ({kind or 'no format line'})",
-                           "choose another `-o`")  # fmt: skip
+            what = kind or "a manifest that is not mmcli's"
+            raise BadInput(f"`{path}` holds something else ({what})", "choose another `-o`")
         if not force:
             raise BadInput(f"`{path}` already holds data", "`--force` replaces them")
     elif STATE not in names or inspect_manifest(path, STATE)[0].get("format") != STATE_FORMAT:
