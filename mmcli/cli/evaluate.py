@@ -2,11 +2,12 @@
 
 import typer
 
-from mmcli.cli import evaluate_retrieval
+from mmcli.cli import evaluate_pairs, evaluate_retrieval, evaluate_zeroshot
 
 EPILOG = """\b
 Examples:
   mmcli evaluate retrieval store --query text --target image
+  mmcli evaluate pairs store --query text --target image -o pairs.parquet
   mmcli evaluate zeroshot store --label category --prompt "a picture of {}" """
 
 app = typer.Typer(
@@ -16,5 +17,5 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (evaluate_retrieval,):
+for command in (evaluate_retrieval, evaluate_pairs, evaluate_zeroshot):
     command.register(app)

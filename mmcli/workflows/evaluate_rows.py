@@ -79,7 +79,7 @@ def item_columns(store: Store, columns: Sequence[str], rows: Rows) -> list[dict[
     return found
 
 
-def read_values(path: str, what: str) -> list[str]:
+def read_lines(path: str, what: str) -> list[str]:
     """The lines of a file, without empty ones. Raises UsageError when it cannot be read."""
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()

@@ -57,12 +57,9 @@ def resolve_names(
     A modality stands for the store's first key of it. Raises BadInput for a name that nothing
     has, SpaceMismatch when the two may not be compared or the aligner does not fit the store.
     """
+    first, second = resolve_name(store, names[0], aligner), resolve_name(store, names[1], aligner)
     if aligner is not None:
-        found = _aligned(store, names[0], aligner), _aligned(store, names[1], aligner)
-        for modality in dict.fromkeys(found):
-            aligner.check(store, modality)
-        return found
-    first, second = _key(store, names[0]), _key(store, names[1])
+        return first, second
     one, other = store.keys[first], store.keys[second]
     if first != second and (not one["space"] or one["space"] != other["space"]):
         raise SpaceMismatch(
@@ -79,6 +76,20 @@ def resolve_names(
             "extract them with the same `--dim`",
         )
     return first, second
+
+
+def resolve_name(store: Store, name: str, aligner: "Aligner | None") -> str:
+    """The key, or with an aligner the modality, that a word names. Raises as `resolve_names`."""
+    if aligner is None:
+        return _key(store, name)
+    entry = store.keys.get(name)
+    modality = name if entry is None else modality_of_key(name, entry)
+    if modality not in aligner.modalities:
+        raise UsageError(
+            f"the aligner does not map `{name}`", suggestion(name, list(aligner.modalities))
+        )
+    aligner.check(store, modality)
+    return modality
 
 
 def load_side(store: Store, name: str, rows: Rows, aligner: "Aligner | None" = None) -> Side:
@@ -156,13 +167,3 @@ def _key(store: Store, name: str) -> str:
         if modality_of_key(key, entry) == name:
             return key
     raise BadInput(f"`{store.path}` has no key `{name}`", suggestion(name, store.keys))
-
-
-def _aligned(store: Store, name: str, aligner: "Aligner") -> str:
-    entry = store.keys.get(name)
-    modality = name if entry is None else modality_of_key(name, entry)
-    if modality not in aligner.modalities:
-        raise UsageError(
-            f"the aligner does not map `{name}`", suggestion(name, list(aligner.modalities))
-        )
-    return modality
