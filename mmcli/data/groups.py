@@ -78,6 +78,8 @@ def encode(values: Any) -> tuple[Rows, list[Any]]:
     whole = pa.chunked_array([values]) if isinstance(values, pa.Array) else values
     if pa.types.is_dictionary(whole.type):
         whole = whole.cast(whole.type.value_type)
+    if pa.types.is_null(whole.type):  # whose one value would be found to be null
+        whole = whole.cast(pa.string())
     encoded = pc.dictionary_encode(whole).combine_chunks()
     if isinstance(encoded, pa.ChunkedArray):  # no rows, or more than one chunk can hold
         encoded = pa.concat_arrays(encoded.unify_dictionaries().chunks)
