@@ -185,7 +185,7 @@ def search(
     from mmcli.workflows.search import SearchConfig
     from mmcli.workflows.search import search as run
 
-    parts = [QueryPart("text", text)] if text else []
+    parts = [QueryPart("text", text)] if text and text.strip() else []
     given: tuple[tuple[Kind, list[str] | None], ...] = (
         ("text", more_text),
         ("image", image),

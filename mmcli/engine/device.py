@@ -3,10 +3,13 @@
 Measured on CPUs only; the GPU rules are written down and unit-tested, nobody has timed them here.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from mmcli.core.errors import MissingResource, UsageError
+
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:[0-9]+)?")
 
 
 @dataclass(frozen=True)
@@ -53,14 +56,21 @@ def cpu_computes_bf16(torch: Any) -> bool:
     )
 
 
+def check_words(device: str, precision: str) -> None:
+    """Raise UsageError when `--device` or `--precision` is a word that no machine knows."""
+    if not _DEVICE.fullmatch(device):
+        raise UsageError(f"`--device {device}` is unknown", "use auto, cpu, cuda, cuda:N or mps")
+    if precision not in ("auto", "fp32", "bf16", "fp16"):
+        raise UsageError(f"`--precision {precision}` is unknown", "use auto, fp32, bf16 or fp16")
+
+
 def place(device: str, precision: str, hardware: Hardware) -> Placement:
     """Turn `--device` and `--precision` into a placement.
 
     Raises UsageError for a word it does not know, MissingResource for a device that is not there.
     """
+    check_words(device, precision)
     kind, _, number = device.partition(":")
-    if kind not in ("auto", "cpu", "cuda", "mps") or (number and not number.isdecimal()):
-        raise UsageError(f"`--device {device}` is unknown", "use auto, cpu, cuda, cuda:N or mps")
     if kind == "auto":
         kind = "cuda" if hardware.cuda_devices else "mps" if hardware.mps else "cpu"
     if kind == "cuda" and int(number or 0) >= hardware.cuda_devices:
@@ -75,8 +85,6 @@ def place(device: str, precision: str, hardware: Hardware) -> Placement:
 
 
 def _dtype(kind: str, precision: str, hardware: Hardware) -> str:
-    if precision not in ("auto", "fp32", "bf16", "fp16"):
-        raise UsageError(f"`--precision {precision}` is unknown", "use auto, fp32, bf16 or fp16")
     if precision == "fp16" and kind == "cpu":
         raise UsageError("`--precision fp16` needs a GPU", "use bf16 or fp32 on a CPU")
     if precision == "auto":

@@ -3,6 +3,7 @@
 Reads only the row groups and columns that a result needs. Knows nothing about vectors.
 """
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -82,20 +83,29 @@ class ItemTable:
             found.update(zip(inside.tolist(), part, strict=True))
         return [found[int(row)] for row in rows]
 
+    def has(self, item: str) -> bool:
+        """Whether any row has that id."""
+        return bool(self._rows_of(item))
+
     def find(self, item: str) -> list[int]:
         """The rows of that id (one a modality). Raises BadInput when there is none."""
-        import pyarrow.compute as pc  # 50 ms that a search by words need not wait for
-
-        rows: list[int] = []
-        for group, start in enumerate(self._starts[:-1]):
-            ids = self._file.read_row_group(group, columns=["id"])["id"]
-            hits = pc.indices_nonzero(pc.equal(ids, pa.scalar(item, ids.type)))
-            rows += (hits.to_numpy().astype(np.int64) + start).tolist()
+        rows = self._rows_of(item)
         if not rows:
             raise BadInput(
                 f"the index has no item `{item}`",
                 "`--like` takes the `id` that search prints",
             )
+        return rows
+
+    def _rows_of(self, item: str) -> list[int]:
+        import pyarrow.compute as pc  # 50 ms that a search by words need not wait for
+
+        item = unicodedata.normalize("NFC", item)  # as ids are stored
+        rows: list[int] = []
+        for group, start in enumerate(self._starts[:-1]):
+            ids = self._file.read_row_group(group, columns=["id"])["id"]
+            hits = pc.indices_nonzero(pc.equal(ids, pa.scalar(item, ids.type)))
+            rows += (hits.to_numpy().astype(np.int64) + start).tolist()
         return rows
 
 

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -58,8 +59,8 @@ def check(
 class IndexWriter:
     """The lock on an index directory and the names of its next generation of files.
 
-    Used as a context manager; without `commit` the files written so far stay beside a
-    `state.json`, and the index that was there before stays valid.
+    Used as a context manager; an error leaves the directory as it was found, a process that is
+    killed leaves its files beside a `state.json`. The index that was there before stays valid.
     """
 
     def __init__(self, path: str | Path, force: bool = False) -> None:
@@ -67,9 +68,11 @@ class IndexWriter:
         self.force = force
         self.generation = 0
         self._lock: Any = None
+        self._made_directory = False
 
     def __enter__(self) -> "IndexWriter":
         refuse_overwrite(self.path, self.force)
+        self._made_directory = not self.path.exists()
         self._lock = DirectoryLock(self.path)
         self._lock.__enter__()
         try:
@@ -91,6 +94,9 @@ class IndexWriter:
         if kind is not None:
             self._drop_unfinished()
         self._lock.__exit__(kind, error, trace)
+        if kind is not None and self._made_directory:
+            with suppress(OSError):  # not empty: someone else put a file there
+                self.path.rmdir()
 
     def name(self, stem: str, suffix: str = "") -> str:
         """The name of a file or folder in this generation: `index.faiss`, `index.g1.faiss`."""

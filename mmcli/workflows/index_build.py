@@ -79,6 +79,9 @@ def build_index(config: IndexConfig, listeners: Listeners | None = None) -> dict
     factory = config.factory
     if factory == "auto":
         factory = choose(rows, dim, available_memory())
+    from mmcli.index.build import empty
+
+    empty(factory, dim, _metric(config))  # refuses a string that FAISS does not know
     options = store.manifest.get("options") or {}
     plans = plan_queries(store.keys, names, options, config.query_prompt)
     report = {
@@ -93,9 +96,6 @@ def build_index(config: IndexConfig, listeners: Listeners | None = None) -> dict
         "queries": {modality: plan.encoder for modality, plan in plans.items()},
     }
     if config.dry_run:
-        from mmcli.index.build import empty
-
-        empty(factory, dim, _metric(config))
         return {"dry_run": True, **report}
     listeners.message(f"{rows} vectors of {dim} dimensions, {factory}, {config.metric}")
     with IndexWriter(config.output, config.force) as writer:

@@ -20,12 +20,16 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 @dataclass(frozen=True)
 class QueryPart:
-    """One part of a query; where: file and line it came from, for messages."""
+    """One part of a query; where: file and line it came from, for messages.
+
+    given: the option as it was written, where a weight was read from its end.
+    """
 
     kind: Kind
     value: str
     weight: float = 1.0
     where: str = ""
+    given: str = ""
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,12 @@ class Query:
 def parse_part(kind: Kind, given: str) -> QueryPart:
     """`VALUE` or `VALUE=WEIGHT`; the last `=` that a number follows counts.
 
-    A file that exists under the whole name is meant as it stands.
+    A file that exists under the whole name is meant as it stands; whether an item has the whole
+    as its id is known only once the index is open. Raises UsageError for a weight that is not
+    finite and for words that are all blank.
     """
+    if kind == "text" and not given.strip():
+        raise UsageError("a query of blanks says nothing", "give words in quotes")
     value, equals, number = given.rpartition("=")
     if not equals or not value or (kind in ("image", "speech") and Path(given).exists()):
         return QueryPart(kind, given)
@@ -50,7 +58,9 @@ def parse_part(kind: Kind, given: str) -> QueryPart:
         return QueryPart(kind, given)
     if weight != weight or abs(weight) == float("inf"):
         raise UsageError(f"`{given}`: the weight must be a finite number")
-    return QueryPart(kind, value, weight)
+    if kind == "text" and not value.strip():
+        raise UsageError(f"`{given}`: a weight without words", "write WORDS=WEIGHT")
+    return QueryPart(kind, value, weight, given=given)
 
 
 def read_queries(spec: str, stdin: BinaryIO | None = None) -> list[Query]:
@@ -138,10 +148,11 @@ def _query(where: str, row: Mapping[str, Any], folder: Path | None) -> Query:
         value = row.get(kind)
         if value is not None and not isinstance(value, str):
             raise BadInput(f"{where}: `{kind}` must be a string")
-        if value and kind in ("image", "speech") and folder is not None:
+        if value is None or not value.strip():
+            continue
+        if kind in ("image", "speech") and folder is not None:
             value = str(folder / value)  # paths are relative to the table, as everywhere
-        if value:
-            parts.append(QueryPart(kind, value, 1.0, where))
+        parts.append(QueryPart(kind, value, 1.0, where))
     if not parts:
         raise BadInput(f"{where}: holds no query", "give text, image, speech or like")
     name = row.get("id")

@@ -4,12 +4,14 @@ With words alone it imports ONNX Runtime, tokenizers, pyarrow, numpy and FAISS, 
 text tower opens in a thread while the others are imported. Prints nothing.
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mmcli.core.errors import BadInput, SpaceMismatch, UsageError
+from mmcli.engine.device import check_words
 from mmcli.index.layout import check, open_index, query_files
 from mmcli.workflows.query_file import Query, QueryPart
 from mmcli.workflows.result_rows import display_name, order_columns, result_row
@@ -50,6 +52,9 @@ def search(config: SearchConfig) -> SearchResult:
     """
     if config.k < 1:
         raise UsageError(f"`-k {config.k}`: must be at least 1")
+    if config.min_score is not None and math.isnan(config.min_score):
+        raise UsageError("`--min-score nan`: must be a number")
+    check_words(config.device, config.precision)
     if not config.queries:
         raise UsageError("nothing to search for", "give a text, --image, --speech or --like")
     if config.html:
@@ -62,6 +67,8 @@ def search(config: SearchConfig) -> SearchResult:
     if "text" in kinds:
         names += query_files(manifest, "text")
     check(folder, manifest, names, config.verify)
+    if any(part.given for query in config.queries for part in query.parts if part.kind == "like"):
+        config = _with_whole_ids(config, folder / manifest["items"])
 
     from mmcli.workflows.query_vectors import QueryVectors
 
@@ -102,6 +109,21 @@ def search(config: SearchConfig) -> SearchResult:
     if config.html:
         _write_gallery(config, result, hits, items, root)
     return result
+
+
+def _with_whole_ids(config: SearchConfig, items: Path) -> SearchConfig:
+    """The same queries, `--like a=1` read as the item `a=1` where the index has one."""
+    from mmcli.index.items import ItemTable
+
+    table = ItemTable(items)
+
+    def meant(part: QueryPart) -> QueryPart:
+        if part.kind != "like" or not part.given or not table.has(part.given):
+            return part
+        return QueryPart("like", part.given)
+
+    queries = [replace(q, parts=tuple(map(meant, q.parts))) for q in config.queries]
+    return replace(config, queries=tuple(queries))
 
 
 def _check_possible(config: SearchConfig, manifest: dict[str, Any], kinds: set[str]) -> None:

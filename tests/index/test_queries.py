@@ -16,13 +16,14 @@ def test_weights_follow_the_last_equals(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     (tmp_path / "cat=2").write_bytes(b"")
     assert parse_part("text", "a tiger") == QueryPart("text", "a tiger")
-    assert parse_part("text", "snow=-0.5") == QueryPart("text", "snow", -0.5)
-    assert parse_part("text", "x=2=1.5") == QueryPart("text", "x=2", 1.5)
+    assert parse_part("text", "snow=-0.5") == QueryPart("text", "snow", -0.5, given="snow=-0.5")
+    assert parse_part("text", "x=2=1.5") == QueryPart("text", "x=2", 1.5, given="x=2=1.5")
     assert parse_part("text", "a=b") == QueryPart("text", "a=b")
     assert parse_part("image", "cat=2") == QueryPart("image", "cat=2")  # there is such a file
-    assert parse_part("image", "dog.jpg=2") == QueryPart("image", "dog.jpg", 2.0)
-    with pytest.raises(UsageError):
-        parse_part("text", "a=inf")
+    assert parse_part("image", "dog.jpg=2").value == "dog.jpg"
+    for nothing in ("a=inf", "a=nan", "  ", " =2"):
+        with pytest.raises(UsageError):
+            parse_part("text", nothing)
 
 
 def test_query_files(tmp_path: Path) -> None:
@@ -53,6 +54,7 @@ def test_query_files(tmp_path: Path) -> None:
         ("q.tsv", b"text\tb\n1\n", "q.tsv:2: 1 cells"),
         ("q.txt", b"ok\n\xff", "q.txt:2: not UTF-8"),
         ("q.txt", b"\n", "holds no query"),
+        ("q.jsonl", b'{"text": "  "}', "q.jsonl:1: holds no query"),
     ],
 )
 def test_bad_query_files(tmp_path: Path, name: str, content: bytes, message: str) -> None:

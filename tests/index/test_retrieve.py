@@ -12,19 +12,19 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from mmcli.core.errors import BadInput, SpaceMismatch
+from mmcli.core.errors import BadInput, SpaceMismatch, UsageError
 from mmcli.encoders.registry import load
 from mmcli.encoders.specs import EncoderOptions
 from mmcli.engine.device import Placement
 from mmcli.engine.encode import encode_parts
 from mmcli.index.layout import open_index
 from mmcli.index.query_text import load_text_tower
-from mmcli.store.manifest import write_manifest
+from mmcli.store.manifest import file_record, write_manifest
 from mmcli.store.verification import verify_directory
 from mmcli.store.writer import KeyArrays, StoreWriter
 from mmcli.workflows.index_build import IndexConfig, build_index
 from mmcli.workflows.index_info import index_info
-from mmcli.workflows.query_file import Query, QueryPart
+from mmcli.workflows.query_file import Query, QueryPart, parse_part
 from mmcli.workflows.search import SearchConfig, search
 from tests.conftest import picture
 
@@ -170,6 +170,25 @@ def test_like_does_not_find_itself(index: Path) -> None:
         ask(index, QueryPart("like", "p5"))
 
 
+def test_an_id_that_ends_like_a_weight_is_an_id(store: Path, tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    path = Path(shutil.copytree(store, tmp_path / "store"))
+    manifest = json.loads((path / "manifest.json").read_text("utf-8"))
+    name = manifest["shards"][0]["items"]
+    items = pq.read_table(path / name)
+    ids = ["p0", "p0=0.5", "caf\u00e9", *items.column("id").to_pylist()[3:]]
+    pq.write_table(items.set_column(0, "id", pa.array(ids)), path / name)
+    manifest["files"][name] = file_record(path / name)
+    write_manifest(path, manifest)
+    build_index(IndexConfig(str(path), str(tmp_path / "i"), modalities=("text",)))
+    exact = ask(tmp_path / "i", parse_part("like", "p0=0.5")).rows
+    assert "p0=0.5" not in {row["id"] for row in exact} and "p0" in {row["id"] for row in exact}
+    weighed = ask(tmp_path / "i", parse_part("like", "p0=0.25")).rows
+    assert "p0" not in {row["id"] for row in weighed}
+    assert len(ask(tmp_path / "i", parse_part("like", "cafe\u0301"), k=99).rows) == 4  # NFD
+
+
 def test_columns_scores_and_several_queries(run: Callable[..., Any], index: Path) -> None:
     words = ("retrieve", "search", index, "--queries", "-", "--columns", "label", "-k", 1)
     done = run(*words, "--format", "tsv", stdin="coffee\n\na rocket\n")
@@ -187,6 +206,10 @@ def test_usage_errors(run: Callable[..., Any], index: Path) -> None:
         (("x", "--columns", "lable"), 2, "did you mean `label`"),
         (("x", "--queries", "-"), 2, "stands alone"),
         (("--image", "nope.jpg"), 3, "`nope.jpg` does not exist"),
+        (("  ",), 2, "nothing to search for"),
+        (("x", "--min-score", "nan"), 2, "--min-score"),
+        (("x", "--device", "gpu"), 2, "--device gpu"),
+        (("x", "--precision", "fp8"), 2, "--precision fp8"),
     ):
         done = run("retrieve", "search", index, *words)
         assert (done.returncode, done.stdout) == (code, "")
@@ -264,6 +287,13 @@ def test_several_keys_share_an_index(store: Path, tmp_path: Path) -> None:
     assert (rows[0]["id"], rows[0]["modality"]) == ("p1", "text")
     assert {row["modality"] for row in rows} == {"text", "image"}
     assert index_info(str(path), "full")["modalities"] == {"text": 5, "image": 5}
+
+
+@pytest.mark.parametrize("factory", ["Bogus9", "PQ7", "IVF1024,Flat"])
+def test_a_factory_that_cannot_be_leaves_nothing(store: Path, tmp_path: Path, factory: str) -> None:
+    with pytest.raises((UsageError, BadInput), match=factory.split(",")[0]):
+        build_index(IndexConfig(str(store), str(tmp_path / "i"), factory=factory))
+    assert not (tmp_path / "i").exists()
 
 
 def test_the_same_store_gives_the_same_index(store: Path, index: Path, tmp_path: Path) -> None:
