@@ -122,6 +122,15 @@ class TensorFile:
             raise BadInput(f"`{self.path}` has no `{name}`; it holds {have}") from None
 
 
+def data_offset(path: Path, name: str) -> int:
+    """Where in the file the bytes of an array begin, for mapping them into memory."""
+    TensorFile(path).shape(name)  # the library has checked the header, and that the array is there
+    with open(path, "rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+    return 8 + int(length) + int(header[name]["data_offsets"][0])
+
+
 def load_tensors(path: Path) -> dict[str, Array]:
     """Every array of a file, in memory."""
     file = TensorFile(path)

@@ -1,0 +1,64 @@
+"""The alignment methods, as data: a method is one file and one entry here."""
+
+from dataclasses import dataclass
+
+from mmcli.core.registry import Registry
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """One way to align.
+
+    fit: `module:function` that takes `(features, options, run)` and returns a `Fitted`. variants:
+    what may follow the name after a colon; the first is the default. sequence: it reads tokens,
+    patches or frames. iterative: it trains step by step, and can be resumed.
+    """
+
+    name: str
+    fit: str
+    summary: str
+    formula: str
+    paper: str
+    variants: tuple[str, ...] = ()
+    sequence: bool = False
+    iterative: bool = True
+
+
+METHODS: Registry[MethodSpec] = Registry(
+    "method",
+    (
+        MethodSpec(
+            "linear",
+            "mmcli.align.linear:fit",
+            "closed form, in seconds: ridge, kernel ridge, orthogonal Procrustes or CCA",
+            "min |XW - Y|^2 + lambda |W|^2; W orthogonal; or max corr(XA, YB)",
+            "Schonemann 1966; Hotelling 1936; Hoerl & Kennard 1970; Saunders et al. 1998",
+            variants=("auto", "ridge", "kernel", "procrustes", "cca"),
+            iterative=False,
+        ),
+        MethodSpec(
+            "contrastive",
+            "mmcli.align.contrastive:fit",
+            "two towers, matched rows together and all others apart",
+            "-1/2 sum_i [log softmax_j(s x_i.y_j)_i + log softmax_j(s y_i.x_j)_i]",
+            "Radford et al. 2021, arXiv 2103.00020; Zhai et al. 2023, arXiv 2303.15343",
+            variants=("infonce", "sigmoid"),
+        ),
+        MethodSpec(
+            "dual",
+            "mmcli.align.dual:fit",
+            "two mappings that undo each other, from few pairs and many unpaired rows",
+            "sup(f(a), b) + sup(g(b), a) + cyc(g(f(a)), a) + cyc(f(g(b)), b) + MMD",
+            "He et al. 2016, arXiv 1611.00179; Gretton et al. 2012, JMLR 13",
+            variants=("mmd", "moments"),
+        ),
+        MethodSpec(
+            "cross-attention",
+            "mmcli.align.cross_attention:fit",
+            "scores a pair from its tokens and patches: a re-ranker",
+            "softmax(Q K^T / sqrt(d)) V both ways, then a matching head",
+            "Li et al. 2021, arXiv 2107.07651",
+            sequence=True,
+        ),
+    ),
+)

@@ -1,0 +1,101 @@
+"""The towers of `tower.py` as torch modules: to be trained, and to go into an ONNX graph.
+
+`TorchTower(tower)` computes what `tower.apply` does, to rounding; `finished()` gives the numpy tower
+back with the trained values. Knows nothing about losses or data.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from mmcli.align.tower import TINY, Branch, Tower
+from mmcli.engine.torch_stack import load_torch
+
+torch = load_torch()
+
+
+def unit(x: Any) -> Any:
+    """Rows of unit length, in fp32 whatever came in; a row of zeros stays one."""
+    x = x.float()
+    return x / x.square().sum(-1, keepdim=True).sqrt().clamp_min(TINY)
+
+
+class TorchTower(torch.nn.Module):  # type: ignore[misc,name-defined]
+    """A tower with parameters.
+
+    trained: numbers of the branches whose arrays learn; the others are buffers. dropout: on what
+    goes into each layer of a trained branch.
+    """
+
+    def __init__(
+        self, tower: Tower, trained: frozenset[int] = frozenset(), dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.tower = tower
+        self.trained = trained
+        self.dropout = torch.nn.Dropout(dropout)
+        for name, array in tower.arrays.items():
+            value = torch.from_numpy(np.array(array, np.float32))
+            number, _, parameter = name.partition(".")
+            if int(number) in trained and parameter not in ("mean", "scale"):
+                self.register_parameter(_safe(name), torch.nn.Parameter(value))
+            else:
+                self.register_buffer(_safe(name), value)
+
+    def forward(self, inputs: Mapping[str, Any]) -> Any:
+        """`(rows, dim)` of `(rows, key dim)` a key; unit length in fp32 where the tower says so."""
+        total: Any = None
+        for number, branch in enumerate(self.tower.branches):
+            x = self._input(branch, inputs)
+            if branch.standardized:
+                x = (x - self._array(number, "mean")) / self._array(number, "scale")
+            y = self._body(number, branch, x)
+            if branch.unit_output:
+                y = unit(y)
+            if branch.weight != 1.0:
+                y = y * branch.weight
+            total = y if total is None else total + y
+        return unit(total) if self.tower.normalized else total
+
+    def _input(self, branch: Branch, inputs: Mapping[str, Any]) -> Any:
+        parts = []
+        for key in branch.keys:
+            x = inputs[key]
+            for step in branch.prepare:
+                x = x.sign() * x.abs().sqrt() if step == "sqrt" else unit(x)
+            parts.append(x)
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+    def _body(self, number: int, branch: Branch, x: Any) -> Any:
+        if branch.body == "identity":
+            return x
+        if branch.body == "kernel":
+            z = self._array(number, "landmarks")
+            square = x.square().sum(1)[:, None] + z.square().sum(1)[None] - 2 * (x @ z.T)
+            kernel = torch.exp(-branch.gamma * square.clamp_min(0))
+            return kernel @ self._array(number, "weight0") + self._array(number, "bias0")
+        for layer in range(branch.layers):
+            if layer:
+                x = torch.nn.functional.gelu(x)
+            if number in self.trained:
+                x = self.dropout(x)
+            weight = self._array(number, f"weight{layer}")
+            x = torch.nn.functional.linear(x, weight.T, self._array(number, f"bias{layer}"))
+        return x
+
+    def _array(self, number: int, name: str) -> Any:
+        return getattr(self, _safe(f"{number}.{name}"))
+
+    def finished(self) -> Tower:
+        """The numpy tower with the values that this one has now."""
+        arrays = {n: getattr(self, _safe(n)).detach().cpu().numpy() for n in self.tower.arrays}
+        return replace(
+            self.tower, arrays={n: np.array(a, np.float32, order="C") for n, a in arrays.items()}
+        )
+
+
+def _safe(name: str) -> str:
+    """torch takes no dots in the name of a parameter."""
+    return "branch" + name.replace(".", "_")

@@ -1,0 +1,295 @@
+"""The one training loop, on Hugging Face Accelerate: optimiser, schedule, precision, clipping, EMA,
+early stopping and exact resume.
+
+A method brings a model, an order of batches that depends on seed and epoch alone, a `step` (which
+may own its backward) and a score of the validation rows. Checkpoints are safetensors and JSON;
+going on from one gives the weights of a run that was never cut off. Knows nothing about stores.
+"""
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from mmcli.core.errors import BadInput
+from mmcli.engine.torch_stack import load_torch
+from mmcli.store.atomic import write_bytes
+from mmcli.store.tensors import load_tensors, save_tensors
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How long and how fast to learn.
+
+    warmup: share of the steps over which the rate rises; then it falls as a half cosine to zero.
+    ema: decay of the averaged weights that are scored and kept, 0 for none. clip: largest norm of
+    the gradient, 0 for none. patience: epochs without a better validation score before stopping.
+    """
+
+    epochs: int
+    lr: float
+    weight_decay: float = 0.0
+    warmup: float = 0.1
+    ema: float = 0.0
+    clip: float = 1.0
+    patience: int | None = None
+    seed: int = 0
+    device: str = "cpu"
+    dtype: str = "float32"
+    checkpoint_s: float = 30.0
+
+
+class Method(Protocol):
+    """What the loop is given. `model` is a torch module; only its parameters learn.
+
+    steps: batches in an epoch, the same for all. plain: parameters without weight decay, by name.
+    """
+
+    model: Any
+    steps: int
+    plain: frozenset[str]
+
+    def batches(self, epoch: int, start: int) -> Iterator[Any]:
+        """The batches of an epoch from number `start`; equal calls give equal batches."""
+
+    def step(self, batch: Any, backward: Callable[[Any], None]) -> dict[str, float]:
+        """Compute the losses of a batch and their gradients; the losses by name."""
+
+    def score(self) -> float:
+        """How good the model is now on rows it does not learn from; NaN when there are none."""
+
+
+@dataclass
+class Trained:
+    """What a run came to: one record an epoch, the best epoch and its score.
+
+    The model holds the weights of that epoch.
+    """
+
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best_epoch: int = 0
+    best_score: float = -math.inf
+    steps: int = 0
+    stopped_early: bool = False
+
+
+def train(
+    method: Method,
+    options: TrainOptions,
+    *,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Trained:
+    """Train until the epochs are over or nothing gets better; leave the best weights in the model.
+
+    checkpoint: a folder of this run alone. resume: go on from what lies there, if anything does.
+    """
+    loop = _Loop(method, options, checkpoint)
+    if resume:
+        loop.restore()
+    return loop.run(progress)
+
+
+class _Loop:
+    """The state of one run: all of it is in `save` and comes back with `restore`."""
+
+    def __init__(self, method: Method, options: TrainOptions, checkpoint: Path | None) -> None:
+        self.torch = load_torch()
+        from accelerate import Accelerator
+
+        self.method, self.options, self.folder = method, options, checkpoint
+        precision = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}[options.dtype]
+        self.accelerator = Accelerator(
+            cpu=options.device == "cpu", mixed_precision=precision, step_scheduler_with_optimizer=False
+        )
+        self.total = max(1, options.epochs * method.steps)
+        optimizer = self.torch.optim.AdamW(self._groups(), lr=options.lr)
+        schedule = self.torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
+        self.model, self.optimizer, self.schedule = self.accelerator.prepare(
+            method.model, optimizer, schedule
+        )
+        self.method.model = self.accelerator.unwrap_model(self.model)
+        self.average = _copy(self.method.model) if options.ema else None
+        self.best: dict[str, Any] = _copy(self.method.model)
+        self.done = Trained()
+        self.epoch, self.at, self.sums = 0, 0, {}  # type: ignore[var-annotated]
+        self.saved_at = time.monotonic()
+
+    def _groups(self) -> list[dict[str, Any]]:
+        decayed, plain = [], []
+        for name, parameter in self.method.model.named_parameters():
+            kept = name in self.method.plain or parameter.ndim < 2
+            (plain if kept else decayed).append(parameter)
+        return [
+            {"params": decayed, "weight_decay": self.options.weight_decay},
+            {"params": plain, "weight_decay": 0.0},
+        ]
+
+    def _rate(self, step: int) -> float:
+        warm = max(1, int(self.options.warmup * self.total))
+        if step < warm:
+            return (step + 1) / warm
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / max(1, self.total - warm))))
+
+    # -- running -----------------------------------------------------------------------------
+
+    def run(self, progress: Callable[[int, int], None]) -> Trained:
+        while self.epoch < self.options.epochs and not self.done.stopped_early:
+            self.method.model.train()
+            for batch in self.method.batches(self.epoch, self.at):
+                self._step(batch)
+                progress(self.done.steps, self.total)
+                self._maybe_save()
+            self._end_epoch()
+            self._maybe_save()
+        self._load(self.best)
+        self.method.model.eval()
+        return self.done
+
+    def _step(self, batch: Any) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        losses = self.method.step(batch, self.accelerator.backward)
+        if self.options.clip:
+            self.accelerator.clip_grad_norm_(self.method.model.parameters(), self.options.clip)
+        self.optimizer.step()
+        self.schedule.step()
+        if self.average is not None:
+            for name, value in self.method.model.state_dict().items():
+                kept = self.average[name]
+                if kept.is_floating_point():
+                    kept.lerp_(value.detach().to(kept.dtype), 1 - self.options.ema)
+        for name, value in losses.items():
+            if not math.isfinite(value):
+                raise BadInput(
+                    f"the {name} became {value} at step {self.done.steps + 1}",
+                    "use a smaller `--lr`, or `--precision fp32`",
+                )
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.done.steps += 1
+        self.at += 1
+
+    def _end_epoch(self) -> None:
+        self.method.model.eval()
+        own = _copy(self.method.model) if self.average is not None else None
+        if self.average is not None:
+            self._load(self.average)
+        score = self.method.score()
+        record = {name: value / max(1, self.at) for name, value in self.sums.items()}
+        self.epoch += 1
+        self.at, self.sums = 0, {}
+        finite = math.isfinite(score)
+        self.done.history.append(
+            {
+                "epoch": self.epoch,
+                "step": self.done.steps,
+                **record,
+                "score": score if finite else None,
+                "lr": self.schedule.get_last_lr()[0],
+            }
+        )
+        if not finite or score > self.done.best_score:  # without a score the last epoch is kept
+            self.done.best_epoch = self.epoch
+            self.done.best_score = score if finite else self.done.best_score
+            self.best = _copy(self.method.model)
+        if own is not None:
+            self._load(own)
+        waited = self.epoch - self.done.best_epoch
+        patience = self.options.patience
+        self.done.stopped_early = patience is not None and finite and waited >= patience
+
+    def _load(self, values: Mapping[str, Any]) -> None:
+        self.method.model.load_state_dict(values)
+
+    # -- checkpoints ---------------------------------------------------------------------------
+
+    def _maybe_save(self) -> None:
+        if self.folder is None or self.options.checkpoint_s < 0:
+            return
+        if time.monotonic() - self.saved_at >= self.options.checkpoint_s:
+            self.save()
+            self.saved_at = time.monotonic()
+
+    def save(self) -> None:
+        """Write a new checkpoint, name it in `latest.json`, drop the one before."""
+        assert self.folder is not None
+        self.folder.mkdir(parents=True, exist_ok=True)
+        arrays: dict[str, Any] = {}
+        _put(arrays, "model", self.method.model.state_dict())
+        _put(arrays, "best", self.best)
+        _put(arrays, "average", self.average or {})
+        moments = self.optimizer.state_dict()["state"]
+        for number, state in moments.items():
+            _put(arrays, f"optimizer/{number}", state)
+        arrays["random/cpu"] = self.torch.get_rng_state().numpy()
+        if self.options.device.startswith("cuda"):
+            arrays["random/cuda"] = self.torch.cuda.get_rng_state(self.options.device).numpy()
+        name = f"step-{self.done.steps}-{self.epoch}"
+        save_tensors(self.folder / f"{name}.safetensors", arrays, {})
+        state = {
+            "name": name,
+            "epoch": self.epoch,
+            "at": self.at,
+            "sums": self.sums,
+            "done": {**asdict(self.done), "best_score": _finite(self.done.best_score)},
+            "schedule": self.schedule.state_dict()["last_epoch"],
+        }
+        write_bytes(self.folder / "latest.json", json.dumps(state, allow_nan=False).encode())
+        for old in self.folder.glob("step-*.safetensors"):
+            if old.stem != name:
+                old.unlink()
+
+    def restore(self) -> None:
+        """Take up the latest checkpoint, where there is one."""
+        if self.folder is None or not (self.folder / "latest.json").exists():
+            return
+        state = json.loads((self.folder / "latest.json").read_text())
+        arrays = load_tensors(self.folder / f"{state['name']}.safetensors")
+        torch = self.torch
+        self._load(_get(torch, arrays, "model"))
+        self.best = _get(torch, arrays, "best")
+        if self.average is not None:
+            self.average = _get(torch, arrays, "average")
+        content = self.optimizer.state_dict()
+        numbers = {n.split("/")[1] for n in arrays if n.startswith("optimizer/")}
+        content["state"] = {int(n): _get(torch, arrays, f"optimizer/{n}") for n in numbers}
+        self.optimizer.load_state_dict(content)
+        torch.set_rng_state(torch.from_numpy(arrays["random/cpu"]))
+        if "random/cuda" in arrays:
+            torch.cuda.set_rng_state(torch.from_numpy(arrays["random/cuda"]), self.options.device)
+        self.epoch, self.at, self.sums = state["epoch"], state["at"], state["sums"]
+        done = {**state["done"]}
+        done["best_score"] = -math.inf if done["best_score"] is None else done["best_score"]
+        self.done = Trained(**done)
+        for _ in range(state["schedule"]):
+            self.schedule.step()
+
+
+def forget(folder: Path) -> None:
+    """Drop the checkpoints of a run that is over."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _copy(model: Any) -> dict[str, Any]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def _put(arrays: dict[str, Any], prefix: str, values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        arrays[f"{prefix}/{name}"] = np.array(value.detach().float().cpu().numpy(), order="C")
+
+
+def _get(torch: Any, arrays: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    start = prefix + "/"
+    found = {n.removeprefix(start): a for n, a in arrays.items() if n.startswith(start)}
+    return {name: torch.from_numpy(np.array(array)) for name, array in found.items()}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
