@@ -8,13 +8,13 @@ The matrix of all scores never exists.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmcli.engine.core_threads import mapped
 from mmcli.engine.torch_stack import load_torch
 from mmcli.metrics.ranking import expected_ranks, measure
 from mmcli.metrics.relevance import (
@@ -31,7 +31,6 @@ __all__ = [
     "count_better",
     "hit_at_k",
     "iter_counts",
-    "mapped",
     "pair_scores",
     "relevance_by_judgement",
     "relevance_by_row",
@@ -39,7 +38,6 @@ __all__ = [
     "score_error",
 ]
 
-T = TypeVar("T")
 Vectors = NDArray[np.float32]
 #: Queries and targets of a block: its scores stay in a core's cache. Eight bytes of a comparison
 #: are summed as one word, so a block has at most 8 x 255 targets.
@@ -49,6 +47,8 @@ GPU_BLOCK = (8192, 16384)
 LEAST_QUERIES = 64
 #: With more relevant targets than this a query's scores are sorted instead of compared.
 MOST_COMPARED = 32
+#: Relevant targets of all queries of a block: what is counted of them takes 40 MB.
+MOST_RELEVANT = 1 << 20
 #: Scores in a strip that is sorted: 128 MB in double precision on a GPU, 32 MB for each core.
 GPU_STRIP, CPU_STRIP = 1 << 24, 1 << 22
 #: Bytes of targets that are kept in double precision beside the single ones.
@@ -128,6 +128,7 @@ def iter_counts(
     rows, columns = block or (GPU_BLOCK if on_gpu else CPU_BLOCK)
     if block is None and not on_gpu:
         rows = min(rows, max(LEAST_QUERIES, -(-len(queries) // (2 * torch.get_num_threads()))))
+    rows = max(1, min(rows, MOST_RELEVANT // int(relevant.counts().max(initial=1))))
     work = _Work(torch, targets, relevant, device, columns, GPU_STRIP if on_gpu else CPU_STRIP)
     starts = range(0, len(queries), rows)
 
@@ -189,26 +190,6 @@ def score_error(torch: Any, queries: Any, largest: float, dim: int) -> Any:
     return torch.linalg.vector_norm(queries.double(), dim=1, keepdim=True) * (
         largest * steps * unit
     )
-
-
-def mapped(
-    torch: Any, function: Callable[[int], T], starts: Sequence[int], on_gpu: bool
-) -> Iterator[T]:
-    """The function of each start, in order; on a CPU one thread for each core torch may use.
-
-    Threads of our own, each with a product on one core, wait for nobody: torch's would meet at
-    every comparison, and on a shared machine the meetings cost more than the work.
-    """
-    if on_gpu or not len(starts):
-        yield from map(function, starts)
-        return
-    threads = torch.get_num_threads()
-    try:
-        workers = min(threads, len(starts))
-        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield from pool.map(function, starts)
-    finally:
-        torch.set_num_threads(threads)
 
 
 class _Work:

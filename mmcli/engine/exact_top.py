@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from mmcli.engine.core_threads import mapped
 from mmcli.engine.exact_ranks import (
     CPU_STRIP,
     GPU_STRIP,
     Counts,
     Vectors,
-    mapped,
     pair_scores,
     score_error,
 )

@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Vectors = NDArray[np.float32]
-#: Rows of a block of distances.
-_ROWS = 1024
+#: Rows of a block of distances: with 8,192 others it takes 8 MB.
+_ROWS = 256
 
 
 def alignment(left: Vectors, right: Vectors) -> float:
@@ -29,9 +29,13 @@ def uniformity(vectors: Vectors) -> float:
     total = 0.0
     for start in range(0, n, _ROWS):
         block = vectors[start : start + _ROWS]
-        # d² = 2 - 2 cos for unit vectors; each row meets itself once at distance 0
-        potential = np.exp(np.minimum(4.0 * (block @ vectors.T) - 4.0, 0.0), dtype=np.float64)
-        total += float(potential.sum()) - float(np.trace(potential[:, start:]))
+        # d² = 2 - 2 cos for unit vectors, so -2 d² = 4 cos - 4
+        potential = block @ vectors.T
+        potential *= 4
+        potential -= 4
+        np.exp(np.minimum(potential, 0, out=potential), out=potential)
+        np.fill_diagonal(potential[:, start:], 0)  # a row and itself are no pair
+        total += float(potential.sum(dtype=np.float64))
     return float(np.log(total / (n * (n - 1))))
 
 

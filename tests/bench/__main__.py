@@ -1,7 +1,7 @@
 """Measures what the project promises and prints one table: `python -m tests.bench [PART …]`.
 
-Parts: startup, search, images, texts, memory, crashes, broken; all by default. Files are kept in
-`MMCLI_BENCH_DIR` (default: a folder in the system's temporary directory) between runs.
+Parts: startup, search, images, texts, memory, crashes, broken, evaluation; all by default. Files
+are kept in `MMCLI_BENCH_DIR` (default: a folder in the system's temporary directory) between runs.
 """
 
 import os
@@ -14,7 +14,7 @@ from mmcli.cli.output import Sink
 
 def main() -> None:
     """Run the parts named on the command line."""
-    from tests.bench import commands, speed
+    from tests.bench import commands, evaluation, speed
 
     parts = {
         "startup": commands.startup,
@@ -24,6 +24,7 @@ def main() -> None:
         "memory": commands.memory,
         "crashes": commands.crashes,
         "broken": commands.broken,
+        "evaluation": evaluation.evaluation,
     }
     names = sys.argv[1:] or list(parts)
     default = Path(tempfile.gettempdir()) / "mmcli-bench"

@@ -71,12 +71,13 @@ def memory(cache: Path) -> list[Row]:
         table = text_table(cache / f"texts-{n}.jsonl", n)
         with tempfile.TemporaryDirectory() as out:
             process = subprocess.Popen(mmcli_command("extract", table, "-o", f"{out}/store", "-q"))
-            peak = _peak_pss(process)
+            peak = peak_pss(process)
         rows.append({"what": f"{n} texts, peak PSS", "GB": peak / 2**30})
     return rows
 
 
-def _peak_pss(process: "subprocess.Popen[bytes]") -> int:
+def peak_pss(process: "subprocess.Popen[bytes]") -> int:
+    """Wait for a process; the most that it and its children held at once, in bytes."""
     peak = 0
     while process.poll() is None:
         total = 0

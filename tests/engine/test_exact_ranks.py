@@ -112,6 +112,18 @@ def test_threads_change_nothing_and_are_given_back() -> None:
         np.testing.assert_array_equal(getattr(found[0], name), getattr(found[1], name))
 
 
+@pytest.mark.parametrize("most", [1, 32])
+def test_the_path_of_a_gpu_on_a_cpu(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exact_ranks, "MOST_COMPARED", most)
+    queries, targets = (
+        unit(np.random.default_rng(8), 200, 12),
+        unit(np.random.default_rng(9), 90, 12),
+    )
+    targets[50:60] = targets[:10]
+    values = (np.arange(200) % 45).tolist()
+    check(queries, targets, relevance_by_value(values, np.arange(90) % 45), device="cpu:0")
+
+
 def test_hits() -> None:
     items = np.eye(6, dtype=np.float32)
     assert hit_at_k(items, items, relevance_by_row(6), (1, 5)) == {1: 1.0, 5: 1.0}

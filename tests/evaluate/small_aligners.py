@@ -1,0 +1,44 @@
+"""An aligner of two chosen matrices, written the way a trained one is."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from mmcli.align.aligner import KIND, binding, flattened
+from mmcli.align.tower import Branch, Tower
+from mmcli.store.artifact import ArtifactWriter
+from mmcli.store.reader import Store
+from mmcli.store.tensors import save_tensors
+
+
+def write_aligner(path: Path, store: Path, maps: dict[str, np.ndarray]) -> Path:
+    """An aligner that multiplies the key of each modality by its matrix."""
+    towers = {
+        modality: Tower(
+            (Branch((modality,), "linear", layers=1),),
+            matrix.shape[1],
+            arrays={"0.weight0": matrix.astype(np.float32),
+                    "0.bias0": np.zeros(matrix.shape[1], np.float32)},
+        )
+        for modality, matrix in maps.items()
+    }  # fmt: skip
+    keys = {modality: binding(Store.open(store).keys[modality]) for modality in maps}
+    config = {
+        "method": "linear",
+        "between": list(maps),
+        "keys": keys,
+        "directions": {"both": {name: tower.to_json() for name, tower in towers.items()}},
+    }
+    with ArtifactWriter(path, KIND, {}, "f") as writer:
+        save_tensors(writer.file("model", ".safetensors"), flattened({"both": towers}), {})
+        writer.write("config", ".json", json.dumps(config))
+        writer.commit(
+            {
+                "model": writer.name("model", ".safetensors"),
+                "config": writer.name("config", ".json"),
+                "space": "aligned@0123456789ab",
+                "versions": {"mmcli": "0"},
+            }
+        )
+    return path
