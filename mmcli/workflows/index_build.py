@@ -69,7 +69,7 @@ def build_index(config: IndexConfig, listeners: Listeners | None = None) -> dict
         raise UsageError(f"`--metric {config.metric}` is unknown", "use cosine, ip or l2")
     refuse_overwrite(Path(config.output), config.force)
     store = Store.open(Path(config.store), verify=config.verify)
-    names = choose_keys(store.keys, config.modalities, config.store)
+    names = choose_keys(store.keys, config.modalities, config.store, config.metric)
     entry = store.keys[names[0]]
     keys = [_Key(name, _usable_rows(store, name, config.metric)) for name in names]
     rows = sum(int(key.rows.sum()) for key in keys)
@@ -130,11 +130,15 @@ def build_index(config: IndexConfig, listeners: Listeners | None = None) -> dict
 
 
 def choose_keys(
-    entries: Mapping[str, Mapping[str, Any]], wanted: Sequence[str], store: str = "the store"
+    entries: Mapping[str, Mapping[str, Any]],
+    wanted: Sequence[str],
+    store: str = "the store",
+    metric: str = "cosine",
 ) -> list[str]:
     """The keys to index: those asked for, else `image`, else the store's first.
 
-    Raises UsageError for a key that is not there, SpaceMismatch when two may not be compared.
+    Raises UsageError for a key that is not there, SpaceMismatch when two may not be compared:
+    other than by cosine, also when the vectors of one have unit length and the others' have not.
     """
     if not entries:
         raise BadInput(f"`{store}` has no embeddings")
@@ -149,13 +153,14 @@ def choose_keys(
         raise SpaceMismatch(
             f"`{store}` does not say in which space `{names[0]}` is", "index one key at a time"
         )
+    compared = ("space", "dim") if metric == "cosine" else ("space", "dim", "normalized")
     for name in names[1:]:
-        for what in ("space", "dim"):
-            if entries[name][what] != first[what]:
+        for what in compared:
+            mine, other = first.get(what), entries[name].get(what)
+            if mine != other:
                 raise SpaceMismatch(
-                    f"key `{names[0]}` has {what} `{first[what]}`, key `{name}` has"
-                    f" `{entries[name][what]}`",
-                    "vectors of different spaces cannot share an index: make one for each",
+                    f"key `{names[0]}` has {what} `{mine}`, key `{name}` has `{other}`",
+                    "these cannot share an index: make one for each",
                 )
     return names
 

@@ -98,6 +98,13 @@ def test_keys_of_two_spaces_do_not_share_an_index() -> None:
         choose_keys(ENTRIES, ("image", "image:efficientnet-lite0"))
     with pytest.raises(SpaceMismatch, match="does not say"):
         choose_keys(ENTRIES, ("foreign", "image"))
+    halves = {
+        "image": {**ENTRIES["image"], "normalized": True},
+        "text": {**ENTRIES["text"], "normalized": False},
+    }
+    assert choose_keys(halves, ("image", "text")) == ["image", "text"]  # cosine brings both to 1
+    with pytest.raises(SpaceMismatch, match="normalized"):
+        choose_keys(halves, ("image", "text"), metric="l2")
     with pytest.raises(UsageError, match="imge"):
         choose_keys(ENTRIES, ("imge",))
 
