@@ -74,7 +74,10 @@ def build_index(config: IndexConfig, listeners: Listeners | None = None) -> dict
     keys = [_Key(name, _usable_rows(store, name, config.metric)) for name in names]
     rows = sum(int(key.rows.sum()) for key in keys)
     if rows == 0:
-        raise BadInput(f"`{config.store}` has no embedding under `{', '.join(names)}`")
+        raise BadInput(
+            f"`{config.store}` has no embedding under `{', '.join(names)}`",
+            f"`--modality` names another key: {', '.join(store.keys)}",
+        )
     dim = int(entry["dim"])
     factory = config.factory
     if factory == "auto":
@@ -141,7 +144,7 @@ def choose_keys(
     other than by cosine, also when the vectors of one have unit length and the others' have not.
     """
     if not entries:
-        raise BadInput(f"`{store}` has no embeddings")
+        raise BadInput(f"`{store}` has no embeddings", "extract something into it first")
     for name in wanted:
         if name not in entries:
             raise UsageError(f"`{store}` has no key `{name}`", suggestion(name, entries))

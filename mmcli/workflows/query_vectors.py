@@ -138,7 +138,12 @@ class QueryVectors:
         unique = {part.value: part for part in parts}
         for path, part in unique.items():
             if not os.path.exists(path):
-                raise BadInput(f"{_where(part)}{kind} `{path}` does not exist")
+                raise BadInput(
+                    f"{_where(part)}{kind} `{path}` does not exist",
+                    "paths are relative to the file of queries"
+                    if part.where
+                    else "paths are relative to where you stand",
+                )
         _, vectors = self._encode(kind, list(unique), device, precision, list(unique.values()))
         return dict(zip(unique, vectors, strict=True))
 
@@ -168,7 +173,8 @@ class QueryVectors:
             if result.values is None:
                 where = _where(parts[result.row]) if parts else ""
                 raise BadInput(
-                    f"{where}{kind} `{values[result.row]}` {result.message or result.error}"
+                    f"{where}{kind} `{values[result.row]}` {result.message or result.error}",
+                    f"give {kind} that can be read",
                 )
             decoded.append(result.values[0])
         output = encode_parts(encoder, decoded, layer=plan.layer)

@@ -51,9 +51,9 @@ def search(config: SearchConfig) -> SearchResult:
     encoder is no longer that of the index, UsageError when a kind of query is not possible.
     """
     if config.k < 1:
-        raise UsageError(f"`-k {config.k}`: must be at least 1")
+        raise UsageError(f"`-k {config.k}`: must be at least 1", "the default is 10")
     if config.min_score is not None and math.isnan(config.min_score):
-        raise UsageError("`--min-score nan`: must be a number")
+        raise UsageError("`--min-score nan`: must be a number", "as in `--min-score 0.3`")
     check_words(config.device, config.precision)
     if not config.queries:
         raise UsageError("nothing to search for", "give a text, --image, --speech or --like")
@@ -149,7 +149,9 @@ def _columns(config: SearchConfig, items: Any) -> list[str]:
 
 def _refuse_html(path: Path, force: bool) -> None:
     if path.is_dir() or not (path.parent.is_dir() or str(path.parent) == ""):
-        raise BadInput(f"`--html {path}`: not a file that can be written")
+        raise BadInput(
+            f"`--html {path}`: not a file that can be written", "name a file in an existing folder"
+        )
     if path.exists() and not force:
         raise BadInput(f"`{path}` already exists", "`--force` replaces it")
 
