@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from mmcli.report.page import number, text
 
 _WIDTH, _HEIGHT = 640, 260
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 12, 34
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 26, 34
 _COLOURS = 6
 
 

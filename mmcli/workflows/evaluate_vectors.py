@@ -5,7 +5,7 @@ Reads a store a batch at a time, through an aligner where one is given. Knows no
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,15 +102,13 @@ def load_side(store: Store, name: str, rows: Rows, aligner: "Aligner | None" = N
     dim = store.key(name)["dim"] if aligner is None else aligner.dim
     vectors = np.zeros((len(rows), dim), np.float32)
     present = np.zeros(len(rows), bool)
-    for start, found, usable in _batches(store, name, aligner):
-        at = place_of[start : start + len(found)]
-        usable &= at >= 0
-        _refuse_odd(store, name, start, found, usable)
-        length = np.sqrt(np.einsum("ij,ij->i", found, found, dtype=np.float64))
-        usable &= length > 0
-        unit = found[usable] / length[usable, None].astype(np.float32)
-        vectors[at[usable]] = unit
-        present[at[usable]] = True
+    for numbers, found in _batches(store, name, aligner, place_of >= 0):
+        # summed row by row in one order, so that equal vectors stay equal
+        length = np.sqrt((found.astype(np.float64) ** 2).sum(axis=1))
+        directed = length > 0
+        at = place_of[numbers[directed]]
+        vectors[at] = found[directed] / length[directed, None].astype(np.float32)
+        present[at] = True
     if not present.all():
         vectors = vectors[present]
     if aligner is None:
@@ -127,35 +125,31 @@ def device_for_scores(device: str) -> str:
 
 
 def _batches(
-    store: Store, name: str, aligner: "Aligner | None"
-) -> Iterator[tuple[int, Any, NDArray[np.bool_]]]:
-    """First row, vectors `(rows, dim)` and which rows have one, a batch at a time."""
-    if aligner is None:
-        has = store.has(name)
-        for start, found in store.iter(name):
-            yield start, found, has[start : start + len(found)].astype(bool)
-        return
-    keys = aligner.keys(name)
-    masks = {key: store.has(key) for key in keys}
+    store: Store, name: str, aligner: "Aligner | None", wanted: NDArray[np.bool_]
+) -> Iterator[tuple[Rows, Vectors]]:
+    """Row numbers `(n,)` and their vectors `(n, dim)`, of wanted rows that have one, in batches.
+
+    Through an aligner a row has a vector when every key that its tower reads is there.
+    """
+    keys = (name,) if aligner is None else aligner.keys(name)
+    usable = np.logical_and.reduce([wanted, *(store.has(key).astype(bool) for key in keys)])
     for parts in zip(*(store.iter(key) for key in keys), strict=True):
-        start, stop = parts[0][0], parts[0][0] + len(parts[0][1])
-        given = {key: found for key, (_, found) in zip(keys, parts, strict=True)}
-        has = {key: masks[key][start:stop].astype(bool) for key in keys}
-        usable = np.logical_and.reduce(list(has.values()))
+        start, first = parts[0]
+        rows = np.flatnonzero(usable[start : start + len(first)])
+        if not len(rows):
+            continue
+        given = {key: found[rows] for key, (_, found) in zip(keys, parts, strict=True)}
         for key, found in given.items():
-            _refuse_odd(store, key, start, found, has[key])
-        yield start, aligner.apply(name, given), usable
+            _refuse_odd(store, key, start + rows, found)
+        yield start + rows, given[name] if aligner is None else aligner.apply(name, given)
 
 
-def _refuse_odd(
-    store: Store, name: str, start: int, found: Vectors, usable: NDArray[np.bool_]
-) -> None:
-    odd = np.flatnonzero(usable & ~np.isfinite(found).all(axis=1))
+def _refuse_odd(store: Store, key: str, rows: Rows, found: Vectors) -> None:
+    odd = rows[~np.isfinite(found).all(axis=1)]
     if len(odd):
-        row = start + int(odd[0])
-        identity = store.items(["id"]).column("id")[row].as_py()
+        identity = store.items(["id"]).column("id")[int(odd[0])].as_py()
         raise BadInput(
-            f"`{store.path}`: key `{name}` of item `{identity}` (row {row}) is not finite",
+            f"`{store.path}`: key `{key}` of item `{identity}` (row {odd[0]}) is not finite",
             "extract the store again, or leave that row out",
         )
 
