@@ -158,6 +158,8 @@ def binding(entry: Mapping[str, Any]) -> dict[str, Any]:
     if entry.get("preprocessing"):
         text = canonical(entry["preprocessing"])
         kept["preprocessing_sha256"] = hashlib.sha256(text.encode()).hexdigest()
+        if entry["preprocessing"].get("max_length"):  # a text query must be cut at the same length
+            kept["max_length"] = entry["preprocessing"]["max_length"]
     return kept
 
 
