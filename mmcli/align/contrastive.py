@@ -15,7 +15,7 @@ import numpy as np
 
 from mmcli.align import losses
 from mmcli.align.features import Features, Rows, subset
-from mmcli.align.fitting import AlignOptions, Fitted, FitRun
+from mmcli.align.fitting import AlignOptions, FitRun, Fitted
 from mmcli.align.scoring import score_towers, summary
 from mmcli.align.torch_tower import TorchTower, torch
 from mmcli.align.towers_to_train import starting_towers
@@ -43,15 +43,17 @@ class Defaults:
     dropout: float
     weight_decay: float
     patience: int
+    ema: float
+    tower: str
 
     @classmethod
     def of(cls, rows: int) -> "Defaults":
-        """Small data: many short epochs and much regularisation; large: few, long, little."""
+        """Small data: many short epochs, few parameters, averaged weights; large: the opposite."""
         if rows < 5_000:
-            return cls(40, 256, 1e-3, 512, 0.3, 0.05, 12)
+            return cls(40, 256, 1e-3, 512, 0.3, 0.1, 15, 0.95, "linear")
         if rows < 100_000:
-            return cls(20, 1024, 1e-3, 1024, 0.2, 0.02, 4)
-        return cls(5, 8192, 1e-3, 1024, 0.1, 0.01, 2)
+            return cls(20, 1024, 1e-3, 1024, 0.2, 0.02, 4, 0.99, "mlp")
+        return cls(5, 8192, 1e-3, 1024, 0.1, 0.01, 2, 0.0, "mlp")
 
 
 class Contrastive:
@@ -62,18 +64,17 @@ class Contrastive:
         self.variant = options.variant or VARIANTS[0]
         if self.variant not in VARIANTS:
             raise UsageError(f"`contrastive:{self.variant}` is unknown", "infonce or sigmoid")
-        kept = set()
-        for a, b in features.pairs():
-            kept.update(features.rows_with(features.train, a, b).tolist())
-        self.rows: Rows = np.array(sorted(kept), np.int64)
+        paired = [features.rows_with(features.train, a, b) for a, b in features.pairs()]
+        self.rows: Rows = np.unique(np.concatenate(paired))
         known = Defaults.of(len(self.rows))
         self.batch = min(options.batch or known.batch, len(self.rows))
         self.hidden = options.hidden or known.hidden
+        self.tower = known.tower if options.tower == "auto" else options.tower
         self.dropout = known.dropout if options.dropout is None else options.dropout
         self.hard, self.chunk = options.hard_negatives, options.chunk
         self.grouped = len(np.unique(features.groups[self.rows])) < len(self.rows)
         towers, trained = starting_towers(
-            features, kind=options.tower, dim=options.dim, hidden=self.hidden, seed=run.seed
+            features, kind=self.tower, dim=options.dim, hidden=self.hidden, seed=run.seed
         )
         self.model = _Model(towers, trained, self.dropout, self.variant, options.temperature)
         self.plain = frozenset({"log_scale", "bias"})
@@ -87,7 +88,7 @@ class Contrastive:
                 known.weight_decay if options.weight_decay is None else options.weight_decay
             ),
             warmup=options.warmup,
-            ema=options.ema,
+            ema=known.ema if options.ema is None else options.ema,
             clip=options.clip,
             patience=known.patience if options.patience is None else options.patience,
             seed=run.seed,
@@ -205,7 +206,9 @@ class Contrastive:
             "batch": self.batch,
             "lr": told.lr,
             "weight_decay": told.weight_decay,
-            "hidden": self.hidden,
+            "tower": self.tower,
+            **({"hidden": self.hidden} if self.tower == "mlp" else {}),
+            "ema": told.ema,
             "dropout": self.dropout,
             "patience": told.patience,
             "hard_negatives": self.hard,
@@ -279,5 +282,3 @@ def ahead(function: Callable[[Any], Any], values: Iterator[Any]) -> Iterator[Any
             waiting = following
         if waiting is not None:
             yield waiting.result()
-
-

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mmcli.core.errors import BadInput
 from mmcli.store.mapped import MappedKey
+from mmcli.store.reader import Store
 
 Rows = NDArray[np.int64]
 Vectors = NDArray[np.float32]
@@ -49,7 +50,8 @@ class Features:
 
     groups: `(rows,)`; rows of one number are positives of each other. blocks: `(rows,)`; rows of
     one number never part when rows are divided again. unpaired: further rows, of the same or of a
-    second store, a modality each, whose partners are not known (dual learning).
+    second store, a modality each, whose partners are not known (dual learning). store: where the
+    sequences of the parts can be read.
     """
 
     parts: Mapping[str, Part]
@@ -57,7 +59,8 @@ class Features:
     val: Rows
     groups: Rows
     blocks: Rows
-    unpaired: Mapping[str, tuple[Part, Rows]] | None = None
+    unpaired: Mapping[str, tuple[tuple[Part, Rows], ...]] | None = None
+    store: Store | None = None
 
     @property
     def modalities(self) -> tuple[str, ...]:

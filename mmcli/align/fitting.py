@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmcli.align.features import Features, Rows
+from mmcli.align.scoring import Scores, score_towers
 from mmcli.align.tower import Tower
 
 
@@ -27,7 +29,7 @@ class AlignOptions:
     lr: float | None = None
     weight_decay: float | None = None
     warmup: float = 0.1
-    ema: float = 0.0
+    ema: float | None = None
     clip: float = 1.0
     patience: int | None = None
     temperature: float = 0.07
@@ -63,7 +65,7 @@ class Fitted:
 
     directions: `both` and what else it can be applied as, a tower a modality. chosen: the settings
     that it chose or was given. history: one record an epoch. val: scores of the validation rows.
-    arrays, config: of a model that is no tower (it scores pairs).
+    arrays, config: of a model that is no tower (it scores pairs); scorer: what scores rows with it.
     """
 
     directions: Mapping[str, Mapping[str, Tower]]
@@ -73,3 +75,10 @@ class Fitted:
     val_source: str = "the validation rows"
     arrays: Mapping[str, Any] | None = None
     config: Mapping[str, Any] | None = None
+    scorer: Callable[[Features, Rows], Scores] | None = None
+
+    def score(self, features: Features, rows: Rows) -> Scores:
+        """Scores of rows that were not learned from, by direction."""
+        if self.scorer is not None:
+            return self.scorer(features, rows)
+        return score_towers(features, self.directions["both"], rows)

@@ -6,7 +6,7 @@ are chosen by hit@k on inner folds of the rows that may be trained on. Formulas 
 in `closed_form.py`; with `auto` the best of the four wins.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mmcli.align.closed_form import Map, cca, kernel_ridge, procrustes, ridge
 from mmcli.align.features import Features, Part, Rows, Vectors, inner_folds, subset
-from mmcli.align.fitting import AlignOptions, Fitted, FitRun
+from mmcli.align.fitting import AlignOptions, FitRun, Fitted
 from mmcli.align.scoring import KS, score_towers
 from mmcli.align.tower import Branch, Tower, branch_input, unit
 from mmcli.core.errors import BadInput, UsageError
@@ -104,10 +104,14 @@ def fit(features: Features, options: AlignOptions, run: FitRun) -> Fitted:
     val = score_towers(features, towers, features.val) if len(features.val) else {}
     return Fitted(
         {"both": towers},
-        {**chosen, "inner_folds": float(np.mean(list(inner.values())))},
+        {"variant": _variants(chosen, others), **chosen, "inner_folds": float(np.mean(list(inner.values())))},
         val=val,
         val_source="rows that the map was fitted on too; the choice was made on inner folds",
     )
+
+
+def _variants(chosen: Mapping[str, Any], names: Sequence[str]) -> str:
+    return "+".join(dict.fromkeys(str(chosen[name]["variant"]) for name in names))
 
 
 def _anchor(features: Features, options: AlignOptions) -> str:
@@ -300,5 +304,3 @@ def _phrase(setting: Setting, side: _Side) -> str:
     told = ", ".join(f"{k} {v:g}" for k, v in setting.told().items() if k != "variant")
     added = f" added to `{side.bridge}`" if side.bridge else ""
     return f"{setting.variant} of {' + '.join(side.keys)}{added} ({told})"
-
-

@@ -64,9 +64,7 @@ class ChunkedInfoNCE(torch.autograd.Function):  # type: ignore[misc,name-defined
         return d_query * gradient, d_key * gradient, d_scale.float(), None, None, None
 
 
-def info_nce(
-    query: Any, key: Any, scale: Any, groups: Any = None, chunk: int | None = None
-) -> Any:
+def info_nce(query: Any, key: Any, scale: Any, groups: Any = None, chunk: int | None = None) -> Any:
     """Symmetric contrastive loss of matched rows, in nats.
 
     query, key: unit vectors `(batch, dim)`; row i of one matches row i of the other. scale: the
@@ -146,7 +144,7 @@ def _normalisers(q: Any, k: Any, factor: float, chunk: int) -> tuple[Any, Any, f
 
 
 def _softmaxes(scores: Any, factor: float, rows: Any, columns: Any, shift: float | None) -> Any:
-    """Softmax over columns plus softmax over rows, of a chunk of rows; `scores` stay as they are."""
+    """Softmax over columns plus softmax over rows, of a chunk of rows; `scores` stay."""
     if shift is not None:
         weights = scores.sub(1.0).mul_(factor).exp_()
         return weights.mul_((shift - rows).exp()[:, None] + (shift - columns).exp()[None])

@@ -5,9 +5,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mmcli.align.features import Features, Rows, Vectors, subset
-from mmcli.align.tower import Tower
+from mmcli.align.tower import Branch, Tower
 from mmcli.engine.exact_ranks import hit_at_k, relevance_by_value
 
+#: Measures by direction, as in `{"text-to-image": {"hit@1": 0.4, …}, …}`.
+Scores = dict[str, dict[str, float]]
 #: The k of hit@k that training looks at; their mean decides when to stop and what to choose.
 KS = (1, 10)
 #: Rows that are scored while training; more would take longer and decide no better.
@@ -20,7 +22,7 @@ def score_towers(
     rows: Rows,
     ks: Sequence[int] = KS,
     most: int = MOST_ROWS,
-) -> dict[str, dict[str, float]]:
+) -> Scores:
     """`{"text-to-image": {"hit@1": …, "queries": …}, …}` over the rows, every direction."""
     rows = subset(rows, most, seed=0)
     embedded: dict[str, tuple[Rows, Vectors]] = {}
@@ -31,11 +33,23 @@ def score_towers(
     return score_vectors(features, embedded, ks)
 
 
+def score_shared(features: Features, rows: Rows) -> Scores:
+    """Scores of the space that the modalities share before any map; empty when they share none."""
+    keys = {name: features.shared_key(name) for name in features.modalities}
+    if not all(keys.values()):
+        return {}
+    towers = {
+        name: Tower((Branch((str(key),), "identity"),), features.parts[name].dim(str(key)))
+        for name, key in keys.items()
+    }
+    return score_towers(features, towers, rows)
+
+
 def score_vectors(
     features: Features, embedded: Mapping[str, tuple[Rows, Vectors]], ks: Sequence[int] = KS
-) -> dict[str, dict[str, float]]:
+) -> Scores:
     """The same of vectors that are there already: rows and `(rows, dim)` a modality."""
-    found: dict[str, dict[str, float]] = {}
+    found: Scores = {}
     for a, b in features.pairs():
         if a not in embedded or b not in embedded:
             continue

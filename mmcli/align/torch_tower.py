@@ -1,7 +1,7 @@
 """The towers of `tower.py` as torch modules: to be trained, and to go into an ONNX graph.
 
-`TorchTower(tower)` computes what `tower.apply` does, to rounding; `finished()` gives the numpy tower
-back with the trained values. Knows nothing about losses or data.
+`TorchTower(tower)` computes what `tower.apply` does, to rounding; `finished()` gives the numpy
+tower back with the trained values. Knows nothing about losses or data.
 """
 
 from collections.abc import Mapping

@@ -2,9 +2,12 @@
 
 import typer
 
+from mmcli.cli import align_apply, align_train
+
 EPILOG = """\b
 Examples:
   mmcli align train store -o aligner --between text,image
+  mmcli align train store -o aligner --between text,image --method contrastive --seeds 3
   mmcli align apply aligner store -o aligned"""
 
 app = typer.Typer(
@@ -14,3 +17,5 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+for command in (align_train, align_apply):
+    command.register(app)

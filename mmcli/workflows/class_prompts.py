@@ -106,10 +106,8 @@ def class_vectors(
             )
         inputs = {}
         for text_key in aligner.keys("text"):
-            known = {text_key: aligner.config["keys"][text_key]}
-            if text_key in store.keys:
-                known = {text_key: store.keys[text_key]}
-            inputs[text_key] = encoded(_plan(store, known, text_key))
+            bound = aligner.config["keys"]  # how the keys that it was trained on were made
+            inputs[text_key] = encoded(_plan(store, {text_key: bound[text_key]}, text_key))
         found = aligner.apply("text", inputs)
     whole = _unit(found).reshape(len(words), len(prompts), -1)
     return ClassVectors(_unit(whole.mean(axis=1)), list(dict.fromkeys(encoders)), warnings)

@@ -188,7 +188,7 @@ def _failures(checks: dict[str, Callable[[], Any]]) -> dict[str, str]:
 def _check_weights(which: str, torch_works: bool) -> Path:
     """The weights are there and are the pinned ones."""
     if not torch_works:
-        raise MissingResource("not checked, because torch does not import")
+        raise MissingResource("not checked, because torch does not import", "repair torch first")
     if which == "whisper":
         from mmcli.encoders.whisper import model_file
 

@@ -42,6 +42,9 @@ from mmcli.workflows.retrieval_scores import (
 from mmcli.workflows.space_report import diagnose
 from mmcli.workflows.trec_files import Judged, read_qrels, transposed, trec_id
 
+#: Values of a sliced column, each of which has intervals of its own.
+MOST_SLICES = 1000
+
 
 @dataclass(frozen=True)
 class RetrievalConfig:
@@ -120,7 +123,12 @@ def evaluate_retrieval(
         )
     for column in (config.relevant_by, config.splits.group_by, *config.slices):
         if column is not None:
-            column_codes(store, column, np.zeros(0, np.int64))
+            _, values = column_codes(store, column, np.zeros(0, np.int64))
+            if column in config.slices and len(values) > MOST_SLICES:
+                raise BadInput(
+                    f"`--slice {column}`: it has {len(values)} values, too many to score each",
+                    f"slice by a column of at most {MOST_SLICES} values",
+                )
     chosen = choose_rows(store, config.splits, config.split)
     ids = store.ids()
     judged = None if config.qrels is None else read_qrels(config.qrels, ids)

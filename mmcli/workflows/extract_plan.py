@@ -3,6 +3,7 @@
 Everything here is settled before the first item is read. Knows nothing about files.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,11 +67,14 @@ def check_config(config: ExtractConfig) -> None:
     for option in ("batch", "shard_size", "dim", "max_length"):
         value = getattr(config, option)
         if value is not None and value < 1:
-            raise UsageError(f"`--{option.replace('_', '-')} {value}`: must be at least 1")
+            name = option.replace("_", "-")
+            raise UsageError(f"`--{name} {value}`: must be at least 1", "leave it out, or raise it")
     if config.workers is not None and config.workers < 0:
-        raise UsageError(f"`--workers {config.workers}`: must not be negative")
+        raise UsageError(f"`--workers {config.workers}`: must not be negative", "0 is none")
     if config.resume + config.force + config.retry_failed > 1:
-        raise UsageError("choose one of `--resume`, `--force` and `--retry-failed`")
+        raise UsageError(
+            "`--resume`, `--force` and `--retry-failed` exclude each other", "choose one of them"
+        )
 
 
 def choose_encoders(config: ExtractConfig, present: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -108,6 +112,8 @@ def plan_keys(
     for modality, references in chosen.items():
         for reference in references:
             resolve(reference, modality)  # a wrong name fails before anything slow is loaded
+            if references.count(reference) > 1:
+                raise UsageError(f"`--{modality} {reference}` is given twice", "name each once")
     for modality, references in chosen.items():
         for position, reference in enumerate(references):
             encoder = load(reference, modality, _encoder_options(config, modality), placement)
@@ -115,7 +121,8 @@ def plan_keys(
             key = modality if position == 0 else f"{modality}:{name}"
             if config.dim is not None and config.dim > encoder.card.dim:
                 raise UsageError(
-                    f"`--dim {config.dim}` is more than the {encoder.card.dim} of `{name}`"
+                    f"`--dim {config.dim}` is more than the {encoder.card.dim} of `{name}`",
+                    f"use 1 to {encoder.card.dim}, or leave it out",
                 )
             dim = min(config.dim or encoder.card.dim, encoder.card.dim)
             half = config.store_dtype == "fp16"
@@ -125,10 +132,12 @@ def plan_keys(
             for layer in config.layers if encoder.card.layers else ():
                 if not 1 <= layer <= encoder.card.layers:
                     raise UsageError(
-                        f"`--layers {layer}`: `{name}` has layers 1 to {encoder.card.layers}"
+                        f"`--layers {layer}`: `{name}` has layers 1 to {encoder.card.layers}",
+                        "change `--layers`",
                     )
                 key = f"{modality}:{name}@{layer}"
-                width = encoder.layer_dim(layer) if hasattr(encoder, "layer_dim") else None
+                shapes = encoder.card.layer_shapes
+                width = shapes[layer - 1][1] if shapes else None
                 plans.append(
                     KeyPlan(
                         key,
@@ -180,10 +189,9 @@ def shard_rows(config: ExtractConfig, plans: Sequence[KeyPlan]) -> int:
 def row_bytes(plans: Sequence[KeyPlan]) -> int:
     total = 0
     for plan in plans:
-        card = plan.encoder.card
         values = plan.dim
         if plan.sequence:
-            values += (card.sequence_length or 0) * (card.sequence_dim or 0)
+            values += math.prod(plan.sequence_shape)
         total += values * (2 if plan.half else 4)
     return total
 
@@ -208,12 +216,12 @@ def key_entry(config: ExtractConfig, plan: KeyPlan) -> dict[str, Any]:
         "weights_sha256": card.weights_sha256,
         "dim": plan.dim,
         "dtype": "F16" if plan.half else "F32",
-        "normalized": card.normalized and not layered,
+        "normalized": card.normalized,
         "space": f"{card.name}-layer{plan.layer}@{weights}" if layered else card.space,
         "preprocessing": dict(card.preprocessing),
         "prompts": prompts,
         "sequence": plan.sequence,
-        **({"sequence_dim": card.sequence_dim} if plan.sequence else {}),
+        **({"sequence_dim": plan.sequence_shape[1]} if plan.sequence else {}),
         **({"layer": plan.layer} if layered else {}),
     }
 

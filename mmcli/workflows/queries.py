@@ -3,8 +3,9 @@
 Deciding loads nothing; `load_query_encoder` does. Knows nothing about FAISS or index files.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from mmcli.core.errors import MmcliError, SpaceMismatch
@@ -12,35 +13,40 @@ from mmcli.core.types import Encoder
 from mmcli.encoders.registry import ENCODERS, PRESETS, load, resolve
 from mmcli.encoders.specs import EncoderOptions
 from mmcli.engine.device import Placement, place, probe
+from mmcli.store.manifest import canonical
 
 QUERY_MODALITIES = ("text", "image", "speech")
 
 
 @dataclass(frozen=True)
 class QueryPlan:
-    """How queries of one modality become vectors of the index's space.
+    """How one encoder turns queries of a modality into vectors of one space.
 
-    encoder: a reference. dim: the width of the index, to which the encoder's output is cut.
+    encoder: a reference. dim: the width, to which the encoder's output is cut. prompt: put before
+    texts; None is the model's own for queries, if it has one. weights_sha256,
+    preprocessing_sha256: what the encoder must be of, where that is known.
     """
 
     modality: str
     encoder: str
     space: str
     dim: int
-    prompt: str = ""
+    prompt: str | None = None
     max_length: int | None = None
     layer: int | None = None
     trust_remote_code: bool = False
+    weights_sha256: str | None = None
+    preprocessing_sha256: str | None = None
 
     def as_manifest(self) -> dict[str, Any]:
         """What the index's manifest says of it."""
-        return {k: v for k, v in asdict(self).items() if k not in ("modality", "space")}
+        return {k: v for k, v in asdict(self).items() if k != "modality" and v is not None}
 
     @classmethod
-    def from_manifest(cls, modality: str, space: str, entry: Mapping[str, Any]) -> "QueryPlan":
+    def from_manifest(cls, modality: str, entry: Mapping[str, Any]) -> "QueryPlan":
         """The plan that an index's manifest holds."""
-        names = ("encoder", "dim", "prompt", "max_length", "layer", "trust_remote_code")
-        return cls(modality, space=space, **{n: entry[n] for n in names if n in entry})
+        names = [field.name for field in fields(cls) if field.name != "modality"]
+        return cls(modality, **{n: entry[n] for n in names if n in entry})
 
 
 def modality_of_key(key: str, entry: Mapping[str, Any]) -> str:
@@ -68,7 +74,7 @@ def plan_queries(
     """A plan for every modality that can query an index of `keys`, one space, of a store.
 
     entries: what the store says of all its keys; options: those it was extracted with. prompt: put
-    before text queries; by default what the store's text key says of queries.
+    before text queries; by default what the store's text key says of queries, else the model.
     """
     first = entries[keys[0]]
     space, dim = str(first["space"]), int(first["dim"])
@@ -89,9 +95,45 @@ def plan_queries(
     return plans
 
 
+def plan_bound(
+    key: str,
+    bound: Mapping[str, Any],
+    options: Mapping[str, Any],
+    prompt: str | None = None,
+) -> QueryPlan | None:
+    """A plan for a key that an aligner reads, from what the aligner keeps of it; None without one.
+
+    The encoder must have the weights and preprocessing that the aligner was trained on, and texts
+    get the prompt that they got then, unless another `prompt` is asked for.
+    """
+    modality, reference = modality_of_key(key, bound), reference_of(bound)
+    if not reference or not bound.get("space") or modality not in QUERY_MODALITIES:
+        return None
+    if not _takes(reference, modality, str(bound["space"]), known=True):
+        return None
+    text: dict[str, Any] = {}
+    if modality == "text":
+        used = str((bound.get("prompts") or {}).get("used") or "")
+        text = {
+            "prompt": used if prompt is None else prompt,
+            "max_length": bound.get("max_length"),
+        }
+    return QueryPlan(
+        modality=modality,
+        encoder=reference,
+        space=str(bound["space"]),
+        dim=int(bound["dim"]),
+        layer=bound.get("layer"),
+        trust_remote_code=bool(options.get("trust_remote_code")),
+        weights_sha256=bound.get("weights_sha256"),
+        preprocessing_sha256=bound.get("preprocessing_sha256"),
+        **text,
+    )
+
+
 def _text_settings(entry: Mapping[str, Any], prompt: str | None) -> dict[str, Any]:
     if prompt is None:
-        prompt = str((entry.get("prompts") or {}).get("query") or "")
+        prompt = (entry.get("prompts") or {}).get("query")
     return {
         "prompt": prompt,
         "max_length": (entry.get("preprocessing") or {}).get("max_length"),
@@ -99,11 +141,11 @@ def _text_settings(entry: Mapping[str, Any], prompt: str | None) -> dict[str, An
 
 
 def load_query_encoder(plan: QueryPlan, device: str, precision: str) -> Encoder:
-    """The encoder of a plan. Raises SpaceMismatch when it is not of the index's space or width."""
+    """The encoder of a plan. Raises SpaceMismatch when it is not what the index was made with."""
     placement = place(device, precision, probe())
-    encoder = _load(plan, plan.prompt, placement)
+    encoder = _load(plan, plan.prompt or "", placement)
     own = str(encoder.card.prompts.get("query") or "")
-    if plan.modality == "text" and not plan.prompt and own:
+    if plan.modality == "text" and plan.prompt is None and own:
         encoder = _load(plan, own, placement)  # the model's own words before a query
     if plan.layer is None and encoder.card.space != plan.space:
         raise SpaceMismatch(
@@ -117,7 +159,27 @@ def load_query_encoder(plan: QueryPlan, device: str, precision: str) -> Encoder:
             f" {encoder.card.dim}",
             "extract and index again",
         )
+    _check_making(plan, encoder)
     return encoder
+
+
+def _check_making(plan: QueryPlan, encoder: Encoder) -> None:
+    """Raise SpaceMismatch unless weights and preprocessing are those that a plan names."""
+    preprocessing = canonical(dict(encoder.card.preprocessing))
+    found = {
+        "weights": (plan.weights_sha256, encoder.card.weights_sha256),
+        "preprocessing": (
+            plan.preprocessing_sha256,
+            hashlib.sha256(preprocessing.encode()).hexdigest(),
+        ),
+    }
+    for what, (wanted, has) in found.items():
+        if wanted and wanted != has:
+            raise SpaceMismatch(
+                f"encoder `{plan.encoder}` has {what} `{has[:12]}…`, the aligner was trained on"
+                f" `{wanted[:12]}…`",
+                "train the aligner again, on a store that this encoder made",
+            )
 
 
 def _load(plan: QueryPlan, prompt: str, placement: Placement) -> Encoder:

@@ -57,7 +57,7 @@ def parse_part(kind: Kind, given: str) -> QueryPart:
     except ValueError:
         return QueryPart(kind, given)
     if weight != weight or abs(weight) == float("inf"):
-        raise UsageError(f"`{given}`: the weight must be a finite number")
+        raise UsageError(f"`{given}`: the weight must be a finite number", "as in `cat=0.5`")
     if kind == "text" and not value.strip():
         raise UsageError(f"`{given}`: a weight without words", "write WORDS=WEIGHT")
     return QueryPart(kind, value, weight, given=given)
@@ -82,7 +82,7 @@ def read_queries(spec: str, stdin: BinaryIO | None = None) -> list[Query]:
     folder = None if spec == "-" else Path(spec).parent
     queries = [_query(where, row, folder) for where, row in rows]
     if not queries:
-        raise BadInput(f"`{name}` holds no query")
+        raise BadInput(f"`{name}` holds no query", "one text a line, or a table of parts")
     return queries
 
 
@@ -97,14 +97,20 @@ def _read(spec: str, stdin: BinaryIO | None) -> str:
             raw = stream.read()
         else:
             if not Path(spec).is_file():
-                raise BadInput(f"`{spec}` does not exist or is not a file")
+                raise BadInput(
+                    f"`{spec}` does not exist or is not a file", "`--queries -` reads stdin"
+                )
             raw = Path(spec).read_bytes()
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        raise BadInput(f"{spec}:{line}: not UTF-8") from error
+        raise BadInput(
+            f"{spec}:{line}: not UTF-8", "convert it: `iconv -f latin1 -t utf-8`"
+        ) from error
     except OSError as error:
-        raise BadInput(f"`{spec}`: {(error.strerror or str(error)).lower()}") from error
+        raise BadInput(
+            f"`{spec}`: {(error.strerror or str(error)).lower()}", "give a file that can be read"
+        ) from error
 
 
 def _json_rows(name: str, text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -134,12 +140,15 @@ def _table_rows(name: str, text: str, delimiter: str) -> Iterator[tuple[str, Map
         for row in reader:
             if len(row) not in (0, len(header)):
                 raise BadInput(
-                    f"{name}:{reader.line_num}: {len(row)} cells, the header has {len(header)}"
+                    f"{name}:{reader.line_num}: {len(row)} cells, the header has {len(header)}",
+                    "a cell that holds the separator is quoted (CSV), or cannot be (TSV)",
                 )
             if row:
                 yield f"{name}:{reader.line_num}", dict(zip(header, row, strict=True))
     except csv.Error as error:
-        raise BadInput(f"{name}:{reader.line_num}: {error}") from error
+        raise BadInput(
+            f"{name}:{reader.line_num}: {error}", "a cell with quotes is quoted, its quotes doubled"
+        ) from error
 
 
 def _query(where: str, row: Mapping[str, Any], folder: Path | None) -> Query:
@@ -147,7 +156,7 @@ def _query(where: str, row: Mapping[str, Any], folder: Path | None) -> Query:
     for kind in KINDS:
         value = row.get(kind)
         if value is not None and not isinstance(value, str):
-            raise BadInput(f"{where}: `{kind}` must be a string")
+            raise BadInput(f"{where}: `{kind}` must be a string", f'as in {{"{kind}": "a tiger"}}')
         if value is None or not value.strip():
             continue
         if kind in ("image", "speech") and folder is not None:

@@ -140,9 +140,7 @@ class QueryVectors:
             if not os.path.exists(path):
                 raise BadInput(
                     f"{_where(part)}{kind} `{path}` does not exist",
-                    "paths are relative to the file of queries"
-                    if part.where
-                    else "paths are relative to where you stand",
+                    "paths start where you stand, those in a file of queries at that file",
                 )
         _, vectors = self._encode(kind, list(unique), device, precision, list(unique.values()))
         return dict(zip(unique, vectors, strict=True))

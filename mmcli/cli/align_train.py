@@ -1,0 +1,257 @@
+"""`mmcli align train`: a map between the modalities of a store, beside its baselines."""
+
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import Annotated, Any
+
+import typer
+
+from mmcli.cli.options import (
+    Config,
+    Device,
+    Force,
+    Json,
+    PrecisionOption,
+    Quiet,
+    Verbose,
+    Verify,
+    check_choice,
+    describe_sources,
+)
+from mmcli.cli.output import Sink
+from mmcli.cli.split_options import Fold, GroupBy, SplitColumn, SplitFile, ValFraction
+
+EPILOG = """\b
+Examples:
+  mmcli align train store -o aligner --between text,image
+  mmcli align train store -o aligner --between text,image --fold 0 --group-by caption
+  mmcli align train store -o aligner --between text,image,speech --method contrastive --seeds 5
+  mmcli align train store -o aligner --between text,image --method dual --unpaired more
+  mmcli align train store -o aligner --between text,image --method cross-attention
+
+\b
+Methods: linear[:ridge|kernel|procrustes|cca], contrastive[:infonce|sigmoid], dual[:mmd|moments],
+cross-attention. What the modalities share before and the closed form are always scored beside it.
+An option that is not given is chosen by the number of rows and written into config.json."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command("train", epilog=EPILOG)(train)
+
+
+def train(
+    context: typer.Context,
+    store: Annotated[str, typer.Argument(help="A store, as extract writes it.")],
+    output: Annotated[str, typer.Option("-o", "--output", help="The aligner to write.")],
+    between: Annotated[
+        list[str], typer.Option("--between", help="Modalities, as in text,image or text,speech.")
+    ],
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method", help="linear, contrastive, dual or cross-attention; NAME:VARIANT."
+        ),
+    ] = "linear",
+    keys: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--keys",
+            help="Only these keys, as in text,image:NAME. Default: all of each modality.",
+        ),
+    ] = None,
+    positive_by: Annotated[
+        str | None,
+        typer.Option("--positive-by", help="Column whose equal values match, as in caption."),
+    ] = None,
+    paired: Annotated[
+        float,
+        typer.Option(
+            "--paired", help="Share of the train pairs to use; dual uses the rest unpaired."
+        ),
+    ] = 1.0,
+    unpaired: Annotated[
+        str | None,
+        typer.Option("--unpaired", help="A store of more rows without partners (dual)."),
+    ] = None,
+    split_column: SplitColumn = "split",
+    split_file: SplitFile = None,
+    fold: Fold = None,
+    val_fraction: ValFraction = 0.1,
+    group_by: GroupBy = None,
+    anchor: Annotated[
+        str | None, typer.Option("--anchor", help="Modality whose space stays as it is (linear).")
+    ] = None,
+    dim: Annotated[
+        int | None, typer.Option("--dim", help="Width of a space of its own (contrastive).")
+    ] = None,
+    tower: Annotated[str, typer.Option("--tower", help="linear, mlp or auto.")] = "auto",
+    hidden: Annotated[int | None, typer.Option("--hidden", help="Width of hidden layers.")] = None,
+    layers: Annotated[
+        int, typer.Option("--layers", help="Layers of cross-attention each way.")
+    ] = 2,
+    heads: Annotated[int, typer.Option("--heads", help="Heads of cross-attention.")] = 4,
+    dropout: Annotated[
+        float | None, typer.Option("--dropout", help="Share of inputs left out.")
+    ] = (None),
+    epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the pairs.")] = None,
+    batch: Annotated[int | None, typer.Option("--batch", help="Rows in a batch.")] = None,
+    chunk: Annotated[
+        int | None, typer.Option("--chunk", help="Rows of the score matrix held at a time.")
+    ] = None,
+    lr: Annotated[float | None, typer.Option("--lr", help="Highest learning rate.")] = None,
+    weight_decay: Annotated[
+        float | None, typer.Option("--weight-decay", help="Decoupled weight decay.")
+    ] = None,
+    warmup: Annotated[
+        float, typer.Option("--warmup", help="Share of the steps over which the rate rises.")
+    ] = 0.1,
+    ema: Annotated[
+        float | None, typer.Option("--ema", help="Decay of averaged weights; 0 for none.")
+    ] = None,
+    clip: Annotated[
+        float, typer.Option("--clip", help="Largest norm of the gradient; 0 for none.")
+    ] = 1.0,
+    patience: Annotated[
+        int | None, typer.Option("--patience", help="Epochs without gain before it stops.")
+    ] = None,
+    temperature: Annotated[
+        float, typer.Option("--temperature", help="Where the learned temperature starts.")
+    ] = 0.07,
+    hard_negatives: Annotated[
+        int, typer.Option("--hard-negatives", help="Mined rows that join each row's batch.")
+    ] = 0,
+    cycle_weight: Annotated[
+        float | None, typer.Option("--cycle-weight", help="Weight of going there and back (dual).")
+    ] = None,
+    match_weight: Annotated[
+        float | None, typer.Option("--match-weight", help="Weight of matched distributions (dual).")
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option("--seeds", help="Runs to train; the best on val is kept.")
+    ] = 1,
+    seed: Annotated[int, typer.Option("--seed", help="The first seed.")] = 0,
+    checkpoint: Annotated[
+        float, typer.Option("--checkpoint", help="Seconds between checkpoints.")
+    ] = 30.0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an unfinished aligner.")
+    ] = False,
+    force: Force = False,
+    dry_run: Annotated[
+        bool, typer.Option("-n", "--dry-run", help="Say what would be done; write nothing.")
+    ] = False,
+    verify: Verify = "once",
+    device: Device = "auto",
+    precision: PrecisionOption = "auto",
+    config: Config = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Train a map between modalities on the pairs of a store.
+
+    Pairs are the rows that have both parts. Rows of test are never looked at but to be scored; rows
+    of val choose settings and when to stop.
+    """
+    sink = Sink(quiet, verbose)
+    check_choice("--verify", verify, ("once", "full", "none"))
+    check_choice("--tower", tower, ("auto", "linear", "mlp"))
+    for line in describe_sources(context):
+        sink.debug(line)
+    from mmcli.align.fitting import AlignOptions
+    from mmcli.data.splits import SplitOptions
+    from mmcli.workflows.align_data import DataConfig
+    from mmcli.workflows.align_train import Listeners, TrainConfig
+    from mmcli.workflows.align_train import train as run
+
+    settings = TrainConfig(
+        store=store,
+        output=output,
+        data=DataConfig(
+            between=tuple(_split(between)),
+            keys=tuple(_split(keys)),
+            positive_by=positive_by,
+            paired=paired,
+            unpaired=unpaired,
+            splits=SplitOptions(split_column, split_file, fold, val_fraction, group_by, seed),
+        ),
+        method=method,
+        options=AlignOptions(
+            dim=dim,
+            hidden=hidden,
+            dropout=dropout,
+            tower=tower,
+            anchor=anchor,
+            epochs=epochs,
+            batch=batch,
+            lr=lr,
+            weight_decay=weight_decay,
+            warmup=warmup,
+            ema=ema,
+            clip=clip,
+            patience=patience,
+            temperature=temperature,
+            hard_negatives=hard_negatives,
+            chunk=chunk,
+            cycle_weight=cycle_weight,
+            match_weight=match_weight,
+            layers=layers,
+            heads=heads,
+        ),
+        seed=seed,
+        seeds=seeds,
+        device=device,
+        precision=precision,
+        verify=verify,
+        checkpoint_s=checkpoint,
+        force=force,
+        resume=resume,
+        dry_run=dry_run,
+        command=_command(),
+    )
+    with ExitStack() as stack:
+        bar: Callable[[int], None] | None = None
+
+        def progress(done: int, total: int) -> None:
+            nonlocal bar
+            if bar is None:  # only now is the number of steps known
+                bar = stack.enter_context(sink.progress("align", total))
+            bar(done)
+
+        report = run(settings, Listeners(sink.info, progress))
+    if json or dry_run:
+        sink.report(report, json)
+    elif not quiet:
+        _show(sink, report)
+    return 0
+
+
+def _show(sink: Sink, report: Mapping[str, Any]) -> None:
+    """The scores beside the baselines', then where the aligner is."""
+    sink.rows([_short(row) for row in report["scores"]], "table")
+    print()
+    told = {name: report[name] for name in ("aligner", "space", "dim", "seconds")}
+    sink.report({k: v for k, v in told.items() if v is not None}, as_json=False)
+
+
+def _short(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Three decimals, and the interval beside its value."""
+    shown: dict[str, Any] = {}
+    for name, value in row.items():
+        if name.endswith(" ±"):
+            shown[name.removesuffix(" ±")] += f" ± {value:.3f}"
+        else:
+            shown[name] = f"{value:.3f}" if isinstance(value, float) else value
+    return shown
+
+
+def _command() -> str:
+    import shlex
+
+    return shlex.join(["mmcli", *sys.argv[1:]])
+
+
+def _split(values: list[str] | None) -> list[str]:
+    return [part.strip() for value in values or [] for part in value.split(",") if part.strip()]
