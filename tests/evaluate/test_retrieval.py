@@ -116,7 +116,7 @@ def test_queries_of_one_value_are_drawn_together(noisy: Path) -> None:
     )
 
 
-def test_slices_add_up(noisy: Path) -> None:
+def test_slices_add_up(noisy: Path, tmp_path: Path) -> None:
     report = scores(noisy, slices=("colour",))
     parts = report["directions"]["text-to-image"]["slices"]["colour"]
     assert {name: part["queries"] for name, part in parts.items()} == {
@@ -125,6 +125,10 @@ def test_slices_add_up(noisy: Path) -> None:
     total = sum(p["queries"] * p["measures"]["mrr"]["value"] for p in parts.values())
     mrr = values(report)["mrr"]
     assert 0 < 60 * mrr - total < 1 + 1e-9  # the one without a colour
+    many = {"n": list(range(1001))}
+    store = write_store(tmp_path / "s", {"text": unit(1001, 2), "image": unit(1001, 2)}, many)
+    with pytest.raises(BadInput, match="1001 values, too many"):
+        scores(store, slices=("n",))
 
 
 def test_graded_judgements_and_their_reverse(noisy: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from mmcli.engine.encode import encode_parts
 from mmcli.store.verification import verify_directory
 from mmcli.workflows.evaluate_zeroshot import ZeroshotConfig, evaluate_zeroshot
 from tests.conftest import Run, picture
+from tests.evaluate.small_aligners import write_aligner
 from tests.evaluate.small_stores import write_store
 from tests.index.test_gallery import parse
 
@@ -113,6 +114,26 @@ def test_words_for_a_label(store: Path, tmp_path: Path) -> None:
         classify(store, classes=str(file))
     with pytest.raises(UsageError, match="exclude each other"):
         classify(store, classes=str(file), class_names=NAMES)
+
+
+def test_through_an_aligner(minilm: Any, tmp_path: Path) -> None:
+    dim = minilm.card.dim
+    turn = np.linalg.qr(np.random.default_rng(0).standard_normal((dim, dim)))[0]
+    vectors = encode_parts(minilm, [f"a photograph of a {name}" for name in NAMES]).pooled.numpy()
+    store = write_store(
+        tmp_path / "store",
+        {"image": (vectors @ turn).astype(np.float32), "text": vectors},
+        {"species": list(NAMES)},
+        spaces={"image": "other@000000000000", "text": minilm.card.space},
+        entry={"encoder": "minilm-l6"},
+    )
+    with pytest.raises(SpaceMismatch, match="no text encoder is known"):
+        classify(store)
+    maps = {"image": turn.T, "text": np.eye(dim)}
+    aligner = write_aligner(tmp_path / "aligner", store, maps)
+    report = classify(store, aligner=str(aligner))
+    assert report["scores"]["accuracy"]["value"] == 1.0
+    assert (report["space"], report["text_encoder"]) == ("aligned@0123456789ab", "minilm-l6")
 
 
 def test_a_script_that_the_encoder_does_not_cover_is_said(store: Path) -> None:
