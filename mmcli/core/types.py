@@ -45,7 +45,8 @@ class EncoderCard:
     """What is written down about an encoder beside its vectors, so that they can be made again.
 
     scripts: ISO 15924 codes of the scripts its training covered; empty means any.
-    layers: how many layers `--layers` may name (1 to layers).
+    layers: how many layers `--layers` may name (1 to layers). layer_shapes: `(length, dim)` of each
+    layer's sequence, where these are not the encoder's own.
     """
 
     name: str
@@ -60,6 +61,7 @@ class EncoderCard:
     sequence_dim: int | None = None
     sequence_length: int | None = None
     layers: int = 0
+    layer_shapes: tuple[tuple[int, int], ...] = ()
     columns: tuple[str, ...] = ()
     scripts: tuple[str, ...] = ()
 

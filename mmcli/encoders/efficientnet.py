@@ -15,6 +15,7 @@ from mmcli.data.recipes import ImageRecipe
 from mmcli.encoders.cards import finished, narrowed, space_of
 from mmcli.encoders.pictures import IMAGE_BATCH, ImageBatch, Pictures
 from mmcli.encoders.specs import EncoderOptions, ResolvedEncoder
+from mmcli.encoders.timm_backbone import layer_shapes
 from mmcli.encoders.weights import package_file, read_state, settle
 from mmcli.engine.device import Placement
 from mmcli.engine.torch_stack import load_torch
@@ -72,7 +73,9 @@ def _network(path: Path) -> Any:
     ours = net.state_dict()
     theirs = list(read_state(path).values())
     if [t.shape for t in ours.values()] != [t.shape for t in theirs]:
-        raise BadInput(f"`{path}` does not fit timm's tf_efficientnet_lite0")
+        raise BadInput(
+            f"`{path}` does not fit timm's tf_efficientnet_lite0", "pip install --upgrade timm"
+        )
     net.load_state_dict(dict(zip(ours, theirs, strict=True)))
     return net
 
@@ -156,6 +159,7 @@ def load(
         sequence_dim=DIM,
         sequence_length=49,
         layers=STAGES,
+        layer_shapes=layer_shapes(trunk.net, RECIPE.height, RECIPE.width),
     )
     return EfficientNetEncoder(narrowed(card, options), trunk, options, RECIPE, trunk.key)
 

@@ -120,6 +120,7 @@ def load(resolved: ResolvedEncoder, options: EncoderOptions, placement: Placemen
         layers=len(getattr(net, "feature_info", None) or ())
         if hasattr(net, "forward_intermediates")
         else 0,
+        layer_shapes=layer_shapes(net, recipe.height, recipe.width),
     )
     return TimmEncoder(
         card=narrowed(card, options),
@@ -128,6 +129,14 @@ def load(resolved: ResolvedEncoder, options: EncoderOptions, placement: Placemen
         recipe=recipe,
         trunk_key=(sha256, placement, options.layers),
         options=options,
+    )
+
+
+def layer_shapes(net: Any, height: int, width: int) -> tuple[tuple[int, int], ...]:
+    """Places and channels of each stage's map, as timm's `feature_info` has them."""
+    stages = getattr(net, "feature_info", None) or ()
+    return tuple(
+        ((height // s["reduction"]) * (width // s["reduction"]), int(s["num_chs"])) for s in stages
     )
 
 

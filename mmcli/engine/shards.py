@@ -32,6 +32,14 @@ class KeyPlan:
     reference: str = ""
 
     @property
+    def sequence_shape(self) -> tuple[int, int]:
+        """Usual length, and width, of one row's sequence."""
+        card = self.encoder.card
+        if self.layer is not None and card.layer_shapes:
+            return card.layer_shapes[self.layer - 1]
+        return card.sequence_length or 0, card.sequence_dim or card.dim
+
+    @property
     def dtype(self) -> type[np.floating[Any]]:
         return np.float16 if self.half else np.float32
 
@@ -123,7 +131,7 @@ class ShardBuffer:
         tokens = self.tokens[plan.key]
         lengths = [0 if t is None else len(t) for t in tokens]
         offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
-        width = plan.encoder.card.sequence_dim or plan.encoder.card.dim
+        width = plan.sequence_shape[1]
         present = [t for t in tokens if t is not None and len(t)]
         values = np.concatenate(present) if present else np.zeros((0, width), plan.dtype)
         return KeyArrays(self.embeddings[plan.key], values, offsets)

@@ -137,7 +137,10 @@ def test_layers(case, encoded, get_encoder):
     for layer in chosen:
         inner = encode_parts(other, parts[:4], sequence=True, layer=layer)
         assert inner.pooled.shape[0] == 4 and inner.pooled.isfinite().all()
-        assert inner.sequence[0].shape[0] > 0
+        shapes = encoder.card.layer_shapes
+        length, width = shapes[layer - 1] if shapes else (None, encoder.card.sequence_dim)
+        assert inner.sequence[0].shape[1] == inner.pooled.shape[1] == width
+        assert inner.sequence[0].shape[0] == length if length else len(inner.sequence[0]) > 0
         if encoder.card.normalized:
             torch.testing.assert_close(inner.pooled.norm(dim=1), torch.ones(4))
 

@@ -1,0 +1,23 @@
+"""`extract --layers`: inner layers are narrower and have more places than the encoder's output."""
+
+from pathlib import Path
+
+from mmcli.store.reader import Store
+from tests.conftest import Run, picture
+
+
+def test_layers_of_a_network_that_widens(run: Run, tmp_path: Path) -> None:
+    """It was an error that the third stage's 40 channels did not fit the output's 1280."""
+    for i in range(2):
+        picture(tmp_path / f"in/p{i}.png", i)
+    words = ("--image", "efficientnet-lite0", "--layers", "3,5", "--sequence", "-q")
+    done = run("extract", "in", "-o", "store", *words)
+    assert done.returncode == 0, done.stderr
+    store = Store.open(tmp_path / "store")
+    for key, places, width in (("image", 49, 1280), ("image:efficientnet-lite0@3", 784, 40),
+                               ("image:efficientnet-lite0@5", 49, 320)):  # fmt: skip
+        entry = store.key(key)
+        assert (entry["dim"], entry["sequence_dim"]) == (width, width)
+        assert store.load(key).shape == (2, width)
+        assert store.sequence(key, 1).shape == (places, width)
+    assert run("verify", "store").returncode == 0
