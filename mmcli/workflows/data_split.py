@@ -149,6 +149,11 @@ def _read(config: SplitConfig, columns: Sequence[str], stdin: BinaryIO | None) -
                         f"`{config.source}` has no column `{name}`",
                         suggestion(name, source.schema.names),
                     )
+            if source.text_is_path and "text" in columns:
+                raise BadInput(
+                    f"column `text` of `{config.source}` holds file names, not texts",
+                    "extract it first, and split the store",
+                )
             wanted = ["id", *[c for c in columns if c != "id"]]
             blocks = range(0, source.n_items, _BLOCK_ROWS)
             return pa.concat_tables(

@@ -141,6 +141,13 @@ def test_what_is_refused(
     assert not (tmp_path / "s.parquet").exists()
 
 
+def test_files_are_not_grouped_by_their_names(mixed_folder: Path, tmp_path: Path) -> None:
+    """The texts of a folder are read when it is extracted; until then the column holds paths."""
+    with pytest.raises(BadInput, match="file names") as caught:
+        split(SplitConfig(str(mixed_folder), str(tmp_path / "s.parquet"), group_by="text"))
+    assert "extract" in caught.value.hint
+
+
 def test_errors_are_two_lines_and_a_code(run: Run, table: Path) -> None:
     missing = run("data", "split", table, "-o", "s.parquet", "--group-by", "txt")
     assert missing.returncode == 3 and len(missing.stderr.splitlines()) == 2
