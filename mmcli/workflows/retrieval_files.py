@@ -13,6 +13,9 @@ from mmcli.workflows.trec_files import qrels_line, run_line, trec_id, write_line
 if TYPE_CHECKING:
     from mmcli.workflows.evaluate_retrieval import Direction
 
+#: Queries whose relevant targets are listed at a time.
+_ROWS = 1024
+
 
 def write_run(
     path: Path, direction: "Direction", ids: list[str], depth: int, setting: Setting
@@ -49,8 +52,11 @@ def _run(direction: "Direction", ids: list[str], depth: int, setting: Setting) -
 
 
 def _qrels(direction: "Direction", ids: list[str]) -> Iterator[str]:
-    for number, row in enumerate(direction.queries.rows):
-        _, indices, gains = direction.relevant.pairs(np.array([number]))
-        for at, index in enumerate(indices):
+    queries, targets = direction.queries.rows, direction.targets.rows
+    for start in range(0, len(queries), _ROWS):
+        numbers = np.arange(start, min(start + _ROWS, len(queries)))
+        indptr, indices, gains = direction.relevant.pairs(numbers)
+        query = np.repeat(queries[numbers], np.diff(indptr))
+        for at, (row, index) in enumerate(zip(query, indices, strict=True)):
             gain = 1.0 if gains is None else float(gains[at])
-            yield qrels_line(ids[row], ids[direction.targets.rows[index]], gain)
+            yield qrels_line(ids[row], ids[targets[index]], gain)

@@ -1,6 +1,8 @@
 """The page of a retrieval evaluation: what it shows, and that nothing in it can run."""
 
+import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -89,4 +91,8 @@ def test_pieces_of_a_page() -> None:
     assert "0.1235" in shown.text and "nothing to draw" in shown.text
     lines = [dict(attrs)["points"] for tag, attrs in shown.tags if tag == "polyline"]
     assert [len(str(points).split()) for points in lines] == [2, 1]
-    assert "nan" not in html.replace("nan-", "")
+    charts = re.findall(r"<svg.*?</svg>", html, re.DOTALL)
+    assert len(charts) == 3
+    for chart in charts:
+        drawn = [e for e in ElementTree.fromstring(chart).iter() if e.tag in ("rect", "polyline")]
+        assert drawn and "nan" not in chart
