@@ -227,7 +227,7 @@ class ArrowColumn:
                     array[i].as_py()
                 except UnicodeDecodeError as error:
                     message = f'{self._where(line)}: column "{self._name}" is not UTF-8'
-                    raise BadInput(message) from error
+                    raise BadInput(message, "write the table again as UTF-8") from error
             raise
 
 

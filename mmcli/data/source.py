@@ -127,7 +127,10 @@ def open_source(options: SourceOptions, spool_dir: Path, stdin: BinaryIO | None 
         if is_pattern(options.spec):
             base, pattern = split_pattern(options.spec)
             if not os.path.isdir(base):
-                raise BadInput(f"`{printable(base)}` of `{printable(options.spec)}` is no folder")
+                raise BadInput(
+                    f"`{printable(base)}` of `{printable(options.spec)}` is no folder",
+                    "what stands before the first wildcard must be one",
+                )
             return _open_tree(options, spool_dir, "glob", base, pattern)
         raise BadInput(
             f"`{printable(options.spec)}` does not exist",
@@ -155,7 +158,10 @@ def _open_file(options: SourceOptions, spool_dir: Path) -> Source:
     path = Path(options.spec)
     if suffix in TABLE_KINDS:
         if not path.is_file():
-            raise BadInput(f"`{printable(options.spec)}` is not a regular file")
+            raise BadInput(
+                f"`{printable(options.spec)}` is not a regular file",
+                "pipe it: `… | mmcli extract -`",
+            )
         root = os.path.abspath(options.root or path.parent)
         table = TableFile(path, TABLE_KINDS[suffix], printable(options.spec))
         return _spool_table(options, spool_dir, table, root)
@@ -218,7 +224,7 @@ def _spool_items(options: SourceOptions, spool_dir: Path, kind: str, pairing: Pa
 
 def _spool_table(options: SourceOptions, spool_dir: Path, table: TableFile, root: str) -> Source:
     if not os.path.isdir(root):
-        raise BadInput(f"`--root {printable(root)}` is no folder")
+        raise BadInput(f"`--root {printable(root)}` is no folder", "name one that exists")
     rows = TableSource(table, options.mapping)
     spool, modalities = _write_spool(spool_dir, rows.schema, rows.batches())
     return Source(table.kind, root, options, spool, rows.fingerprint, {}, modalities)
@@ -269,5 +275,7 @@ def _disk_errors(spool_dir: Path) -> Iterator[None]:
                 f"no space left in `{spool_dir}`", "free some, or write to another disk"
             ) from error
         if isinstance(error, PermissionError) and error.filename:
-            raise BadInput(f"`{printable(str(error.filename))}`: permission denied") from error
+            raise BadInput(
+                f"`{printable(str(error.filename))}`: permission denied", "`chmod`, or another user"
+            ) from error
         raise

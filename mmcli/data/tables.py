@@ -182,7 +182,9 @@ def _read_parquet(table: TableFile, columns: list[str] | None) -> Iterator[Rows]
                 row += len(batch)
         except (pa.ArrowException, OSError) as error:
             reason = str(error).splitlines()[0]
-            raise BadInput(f"{table.where(row)}: cannot be read: {reason}") from error
+            raise BadInput(
+                f"{table.where(row)}: cannot be read: {reason}", "write the table again"
+            ) from error
 
 
 def _open_parquet(table: TableFile) -> pq.ParquetFile:
@@ -191,7 +193,9 @@ def _open_parquet(table: TableFile) -> pq.ParquetFile:
         return pq.ParquetFile(table.path, pre_buffer=False, buffer_size=1 << 20)
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise BadInput(f"`{table.name}` is not a Parquet file: {reason}") from error
+        raise BadInput(
+            f"`{table.name}` is not a Parquet file: {reason}", "write the table again"
+        ) from error
 
 
 def refuse_repeated_names(table: TableFile, names: Sequence[str]) -> None:

@@ -56,7 +56,7 @@ def speak(text: str, voice: str = VOICE) -> Speech:
     """
     words = " ".join(text.replace("\0", " ").split()).encode("utf-8", "replace")
     if not words:
-        raise BadInput("there is no text to say")
+        raise BadInput("there is no text to say", "give words")
     heard = bytearray()
 
     def take(samples: Any, count: int, events: Any) -> int:
@@ -79,7 +79,9 @@ def speak(text: str, voice: str = VOICE) -> Speech:
             None,
         )
     if failed or not heard:
-        raise BadInput(f"`{text[:60]}` cannot be said by the voice `{voice}`")
+        raise BadInput(
+            f"`{text[:60]}` cannot be said by the voice `{voice}`", "use a voice of its language"
+        )
     return Speech(bytes(heard), rate_hz)
 
 

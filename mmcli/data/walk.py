@@ -111,4 +111,7 @@ def _holds(ancestors: _Ancestors, identity: tuple[int, int]) -> bool:
 
 def _unreadable(directory: str, error: OSError) -> BadInput:
     reason = (error.strerror or str(error)).lower()
-    return BadInput(f"folder `{directory}` cannot be read: {reason}")
+    return BadInput(
+        f"folder `{directory}` cannot be read: {reason}",
+        "make it readable, or leave it out by a glob",
+    )

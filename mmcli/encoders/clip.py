@@ -214,7 +214,10 @@ def recipe_of(settings: dict[str, Any], image_size: int, folder: Path) -> ImageR
     crop, size = settings.get("crop_size", image_size), settings.get("size", image_size)
     number = int(settings.get("resample", 3))
     if number not in _RESAMPLING:
-        raise BadInput(f"`{folder}/preprocessor_config.json`: resample {number} is not supported")
+        raise BadInput(
+            f"`{folder}/preprocessor_config.json`: resample {number} is not supported",
+            f"Pillow's {', '.join(map(str, _RESAMPLING))} are",
+        )
     shortest = size.get("shortest_edge") if isinstance(size, dict) else size
     if settings.get("do_center_crop", True) and shortest is not None:
         height, width = _sides(crop, image_size)

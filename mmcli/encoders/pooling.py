@@ -54,7 +54,9 @@ def read_recipe(folder: Path) -> TextRecipeOfFolder:
         kind = str(module["type"]).rpartition(".")[2]
         place = folder / str(module.get("path", ""))
         if not place.resolve().is_relative_to(folder.resolve()):
-            raise BadInput(f"`{folder}/modules.json` points outside its folder")
+            raise BadInput(
+                f"`{folder}/modules.json` points outside its folder", "get the model again"
+            )
         if kind == "Transformer":
             recipe.transformer = place
         elif kind == "Pooling":
@@ -112,7 +114,10 @@ def _modes(config: dict[str, Any], place: Path) -> tuple[str, ...]:
         modes = tuple(mode for key, mode in _MODES.items() if config.get(key)) or ("mean",)
     unknown = [mode for mode in modes if mode not in _MODES.values()]
     if unknown:
-        raise BadInput(f"`{place}/config.json`: pooling `{unknown[0]}` is not known")
+        raise BadInput(
+            f"`{place}/config.json`: pooling `{unknown[0]}` is not known",
+            "known: " + ", ".join(_MODES.values()),
+        )
     return modes
 
 
@@ -121,7 +126,10 @@ def _dense(place: Path) -> Any:
     torch = load_torch()
     config = config_of(place, "config.json")
     if config.get("use_residual"):
-        raise BadInput(f"`{place}/config.json`: a residual Dense layer is not supported yet")
+        raise BadInput(
+            f"`{place}/config.json`: a residual Dense layer is not supported yet",
+            "choose a model without one",
+        )
     linear = torch.nn.Linear(
         config["in_features"], config["out_features"], bias=config.get("bias", True)
     )
@@ -131,5 +139,8 @@ def _dense(place: Path) -> Any:
     name = path.rpartition(".")[2]
     activation = getattr(torch.nn, name, None)
     if not path.startswith("torch.nn.modules.") or activation is None:
-        raise BadInput(f"`{place}/config.json`: activation `{path}` is not one of torch.nn")
+        raise BadInput(
+            f"`{place}/config.json`: activation `{path}` is not one of torch.nn",
+            "choose a model with one of those",
+        )
     return torch.nn.Sequential(linear, activation())

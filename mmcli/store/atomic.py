@@ -20,14 +20,18 @@ if TYPE_CHECKING:
 TEMPORARY = ".tmp-"
 LOCK = ".lock"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+#: What the file system says of a name it does not take, whoever is at fault.
+_REFUSED = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR),
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.EIO),
+)
 
 
 @contextmanager
 def disk_errors(directory: Path) -> Iterator[None]:
     """Turn what the disk refuses into an error that names the directory.
 
-    Raises OutOfResource when the disk or a quota is full, BadInput when writing is not allowed.
+    Raises OutOfResource when the disk or a quota is full, BadInput when it does not let us write.
     """
     try:
         yield
@@ -37,9 +41,11 @@ def disk_errors(directory: Path) -> Iterator[None]:
                 f"no space left to write in `{directory}`",
                 "free some space and run it again (`extract` goes on with `--resume`)",
             ) from error
-        if error.errno in _FORBIDDEN:
+        if error.errno in _REFUSED:
             reason = os.strerror(error.errno or 0).lower()
-            raise BadInput(f"cannot write in `{directory}`: {reason}") from error
+            raise BadInput(
+                f"cannot write in `{directory}`: {reason}", "choose another place for the output"
+            ) from error
         raise
 
 

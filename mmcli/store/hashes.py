@@ -64,11 +64,13 @@ def recorded_files(directory: Path, manifest: Mapping[str, Any]) -> dict[str, di
     """`files` of a manifest, when it is a mapping of safe names to bytes and sha256."""
     files = manifest.get("files", {})
     if not isinstance(files, dict):
-        raise BadInput(f"`{Path(directory) / MANIFEST}`: `files` is not an object")
+        raise BadInput(f"`{Path(directory) / MANIFEST}`: `files` is not an object", _HINT)
     for name, record in files.items():
         file_path(directory, name)
         if not isinstance(record, dict) or not {"bytes", "sha256"} <= set(record):
-            raise BadInput(f"`{Path(directory) / MANIFEST}`: `{name}` has no bytes and sha256")
+            raise BadInput(
+                f"`{Path(directory) / MANIFEST}`: `{name}` has no bytes and sha256", _HINT
+            )
     return files
 
 

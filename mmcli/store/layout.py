@@ -93,4 +93,6 @@ def _count(value: Any) -> bool:
 
 def _need(holds: bool, path: Path, complaint: str) -> None:
     if not holds:
-        raise BadInput(f"`{path / MANIFEST}`: {complaint}")
+        raise BadInput(
+            f"`{path / MANIFEST}`: {complaint}", "correct the manifest, or make the store again"
+        )

@@ -22,6 +22,7 @@ STATE = "state.json"
 MAJOR = 1
 SELF_HASH = "manifest_sha256"
 _BLANK = "0" * 64
+_AGAIN = "make the directory again"
 _AT_END = re.compile(rb'"manifest_sha256": "([0-9a-f]{64})"\s*}\s*\Z')
 _FORMAT = re.compile(r"([a-z][a-z0-9_.-]*)/(\d+)(\.\d+)*")
 
@@ -67,7 +68,7 @@ def read_manifest(
     content, complaint = inspect_manifest(directory, name)
     _check_format(Path(directory), content, expect)
     if complaint:
-        raise BadInput(f"`{Path(directory) / name}` {complaint}", "make the directory again")
+        raise BadInput(f"`{Path(directory) / name}` {complaint}", _AGAIN)
     return content
 
 
@@ -82,9 +83,9 @@ def inspect_manifest(directory: Path, name: str = MANIFEST) -> tuple[dict[str, A
         content = json.loads(raw)
     except (ValueError, RecursionError) as error:
         reason = str(error).splitlines()[0]
-        raise BadInput(f"`{path}` is damaged: {reason}", "make the directory again") from None
+        raise BadInput(f"`{path}` is damaged: {reason}", _AGAIN) from None
     if not isinstance(content, dict):
-        raise BadInput(f"`{path}` is not a JSON object")
+        raise BadInput(f"`{path}` is not a JSON object", _AGAIN)
     return content, _self_hash_complaint(raw, content)
 
 
@@ -102,13 +103,13 @@ def file_record(path: Path) -> dict[str, Any]:
     try:
         found = os.stat(path)
         if not stat.S_ISREG(found.st_mode):
-            raise BadInput(f"`{path}` is not a regular file")
+            raise BadInput(f"`{path}` is not a regular file", _AGAIN)
         with open(path, "rb", buffering=0) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
-        raise BadInput(f"`{path}` is missing") from None
+        raise BadInput(f"`{path}` is missing", _AGAIN) from None
     except OSError as error:
-        raise BadInput(f"`{path}` cannot be read: {(error.strerror or '').lower()}") from error
+        raise _unreadable(path, error) from error
     return {"bytes": found.st_size, "sha256": digest}
 
 
@@ -116,26 +117,39 @@ def file_path(directory: Path, name: str) -> Path:
     """Where a file named in a manifest lies; a name that leads out of the directory is refused."""
     parts = PurePosixPath(name).parts
     if not parts or name.startswith("/") or ".." in parts or "\\" in name or "\0" in name:
-        raise BadInput(f"`{Path(directory) / MANIFEST}` names a file outside it: `{name}`")
+        raise BadInput(
+            f"`{Path(directory) / MANIFEST}` names a file outside it: `{name}`",
+            "the files of a directory lie inside it",
+        )
     return Path(directory).joinpath(*parts)
 
 
 def _read(directory: Path, path: Path) -> bytes:
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise BadInput(f"`{path}` is not a regular file")
+            raise BadInput(f"`{path}` is not a regular file", _AGAIN)
         return path.read_bytes()
     except NotADirectoryError:
-        raise BadInput(f"`{directory}` is not a directory") from None
+        raise BadInput(
+            f"`{directory}` is not a directory", "give a directory that mmcli wrote"
+        ) from None
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise BadInput(f"`{path}` cannot be read: {(error.strerror or '').lower()}") from error
+        raise _unreadable(path, error) from error
     if not directory.exists():
-        raise BadInput(f"`{directory}` does not exist")
+        raise BadInput(f"`{directory}` does not exist", "give a directory that mmcli wrote")
     if (directory / STATE).exists():
         raise BadInput(f"`{directory}` is unfinished", "continue it with `--resume`")
-    raise BadInput(f"`{directory}` was not written by mmcli: it has no `{path.name}`")
+    raise BadInput(
+        f"`{directory}` was not written by mmcli: it has no `{path.name}`",
+        "give a directory that mmcli wrote",
+    )
+
+
+def _unreadable(path: Path, error: OSError) -> BadInput:
+    reason = (error.strerror or "").lower()
+    return BadInput(f"`{path}` cannot be read: {reason}", "make it readable for this user")
 
 
 def _self_hash_complaint(raw: bytes, content: Mapping[str, Any]) -> str:
@@ -157,7 +171,8 @@ def _check_format(directory: Path, content: Mapping[str, Any], expect: str | Non
     found = _FORMAT.fullmatch(str(written))
     if found is None or not found[1].startswith("mmcli."):
         raise BadInput(
-            f"`{directory}` has no mmcli format line (`format` is {json.dumps(written)})"
+            f"`{directory}` has no mmcli format line (`format` is {json.dumps(written)})",
+            "give a directory that mmcli wrote",
         )
     if expect is not None and found[1] != expect:
         raise BadInput(

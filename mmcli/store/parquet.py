@@ -12,6 +12,8 @@ import pyarrow.parquet as pq
 from mmcli.core.errors import BadInput
 from mmcli.store.atomic import atomic_file
 
+_AGAIN = "make the directory that it belongs to again"
+
 
 def write_table(path: Path, table: pa.Table) -> None:
     """Write a Parquet file atomically: the same bytes for the same rows, however they came.
@@ -27,9 +29,9 @@ def open_parquet(path: Path) -> pq.ParquetFile:
     """A Parquet file, opened. Raises BadInput when it is missing or something else."""
     try:
         if not path.exists():
-            raise BadInput(f"`{path}` is missing")
+            raise BadInput(f"`{path}` is missing", _AGAIN)
         if not path.is_file():
-            raise BadInput(f"`{path}` is not a regular file")
+            raise BadInput(f"`{path}` is not a regular file", _AGAIN)
         return pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from error
@@ -45,4 +47,4 @@ def read_rows(file: pq.ParquetFile, path: Path, columns: Sequence[str] | None = 
 
 def _damaged(path: Path, error: Exception) -> BadInput:
     reason = (str(error).splitlines() or [""])[0]
-    return BadInput(f"`{path}` is not a sound Parquet file: {reason}")
+    return BadInput(f"`{path}` is not a sound Parquet file: {reason}", _AGAIN)

@@ -29,6 +29,7 @@ __all__ = ["Store", "StoreShard", "slug_of"]
 
 #: Rows read at a time unless the caller says otherwise: 16 MB of 512-d vectors.
 BATCH_ROWS = 8192
+_AGAIN = "correct the manifest, or make the store again"
 
 
 @dataclass(frozen=True)
@@ -201,10 +202,11 @@ class Store:
         if file.metadata.num_rows != shard.rows:
             raise BadInput(
                 f"`{path}` has {file.metadata.num_rows} rows, "
-                f"`{self.path / MANIFEST}` says {shard.rows}"
+                f"`{self.path / MANIFEST}` says {shard.rows}",
+                _AGAIN,
             )
         if "id" not in file.schema_arrow.names:
-            raise BadInput(f"`{path}` has no column `id`")
+            raise BadInput(f"`{path}` has no column `id`", "every item has one, as a string")
         return file
 
     def _tensors(self, shard: StoreShard, key: str) -> TensorFile:
@@ -220,7 +222,8 @@ class Store:
         if shape != wanted or dtype != entry["dtype"]:
             raise BadInput(
                 f"`{file.path}` holds {dtype} {list(shape)}, "
-                f"`{self.path / MANIFEST}` says {entry['dtype']} {list(wanted)}"
+                f"`{self.path / MANIFEST}` says {entry['dtype']} {list(wanted)}",
+                _AGAIN,
             )
         if entry["sequence"]:
             self._check_sequence(file, shard.rows)
@@ -228,8 +231,8 @@ class Store:
 
     def _check_sequence(self, file: TensorFile, rows: int) -> None:
         if file.dtype("values") not in DTYPES or len(file.shape("values")) != 2:
-            raise BadInput(f"`{file.path}`: `values` is not a matrix of F32 or F16")
+            raise BadInput(f"`{file.path}`: `values` is not a matrix of F32 or F16", _AGAIN)
         if file.dtype("offsets") != "I64" or file.shape("offsets") != (rows + 1,):
-            raise BadInput(f"`{file.path}`: `offsets` is not I64 [{rows + 1}]")
+            raise BadInput(f"`{file.path}`: `offsets` is not I64 [{rows + 1}]", _AGAIN)
         if int(file.read("offsets", rows, rows + 1)[0]) != file.shape("values")[0]:
-            raise BadInput(f"`{file.path}`: `offsets` does not end where `values` does")
+            raise BadInput(f"`{file.path}`: `offsets` does not end where `values` does", _AGAIN)

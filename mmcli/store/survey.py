@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmcli.core.errors import BadInput
-from mmcli.store.atomic import TEMPORARY
+from mmcli.store.atomic import TEMPORARY, disk_errors
 from mmcli.store.manifest import (
     MANIFEST,
     STATE,
@@ -51,7 +51,8 @@ def check_output(
     Raises BadInput when it holds something else, or a store that was not to be replaced.
     """
     path = Path(path)
-    found = survey(path, force)
+    with disk_errors(path):
+        found = survey(path, force)
     if force:
         return found
     if found.damaged:

@@ -20,6 +20,7 @@ from mmcli.store.atomic import atomic_file
 from mmcli.store.manifest import canonical
 
 Array = np.ndarray[Any, np.dtype[Any]]
+_AGAIN = "make the directory that it belongs to again"
 _CODES = {
     "float64": "F64",
     "float32": "F32",
@@ -70,13 +71,13 @@ class TensorFile:
         self.path = Path(path)
         try:
             if not stat.S_ISREG(os.stat(path).st_mode):
-                raise BadInput(f"`{path}` is not a regular file")
+                raise BadInput(f"`{path}` is not a regular file", _AGAIN)
             self._file: Any = safe_open(str(path), framework="numpy")
         except FileNotFoundError:
-            raise BadInput(f"`{path}` is missing") from None
+            raise BadInput(f"`{path}` is missing", _AGAIN) from None
         except (SafetensorError, OSError, ValueError) as error:
             reason = str(error).splitlines()[0]
-            raise BadInput(f"`{path}` is not a safetensors file: {reason}") from error
+            raise BadInput(f"`{path}` is not a safetensors file: {reason}", _AGAIN) from error
 
     def names(self) -> list[str]:
         """The arrays of the file."""
@@ -119,7 +120,9 @@ class TensorFile:
             return self._file.get_slice(name)
         except SafetensorError:
             have = ", ".join(f"`{n}`" for n in self.names()) or "nothing"
-            raise BadInput(f"`{self.path}` has no `{name}`; it holds {have}") from None
+            raise BadInput(
+                f"`{self.path}` has no `{name}`; it holds {have}", "make the store again"
+            ) from None
 
 
 def data_offset(path: Path, name: str) -> int:
