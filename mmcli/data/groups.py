@@ -63,14 +63,22 @@ def group_rows(ids: Any, values: Any = None, name: str = "") -> Groups:
     """
     if values is None:
         return Groups(np.arange(len(ids), dtype=np.intp), tuple(ids.to_pylist()))
-    if pa.types.is_nested(values.type):
-        raise BadInput(f"column `{name}` holds {values.type}, not single values")
+    refuse_nested(values, name)
     codes, found = encode(values)
     texts = [text_of(value) for value in found]
     alone = np.flatnonzero(codes < 0)
     codes[alone] = len(texts) + np.arange(len(alone))
     texts += ids.take(pa.array(alone)).to_pylist()
     return Groups(codes, tuple(texts))
+
+
+def refuse_nested(values: Any, name: str) -> None:
+    """Raise BadInput for a column of lists or structs, whose values cannot be compared."""
+    if pa.types.is_nested(values.type):
+        raise BadInput(
+            f"column `{name}` holds {values.type}, not single values",
+            "name a column of texts or numbers",
+        )
 
 
 def encode(values: Any) -> tuple[Rows, list[Any]]:

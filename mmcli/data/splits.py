@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mmcli.core.errors import BadInput, UsageError
 from mmcli.core.registry import suggestion
-from mmcli.data.groups import encode, fill, group_rows
+from mmcli.data.groups import encode, fill, group_rows, refuse_nested
 from mmcli.store.parquet import open_parquet, read_rows
 from mmcli.store.reader import Store
 
@@ -77,7 +77,7 @@ def split_rows(store: Store, options: SplitOptions, *, train: bool) -> Splits:
     if not 0 <= options.val_fraction < 1:
         raise UsageError(f"`--val-fraction {options.val_fraction}` is not a share", "as in 0.1")
     if store.rows == 0:
-        raise BadInput(f"`{store.path}` has no rows")
+        raise BadInput(f"`{store.path}` has no rows", "extract a source that has some")
     names, source = _given(store, options, train)
     if not train:
         return Splits(names, source)
@@ -210,8 +210,7 @@ def _refuse_crossing(store: Store, names: NDArray[np.str_], column: str) -> None
 
 def _group_values(store: Store, column: str) -> Any:
     values = store.items([column]).column(column)
-    if pa.types.is_nested(values.type):
-        raise BadInput(f"column `{column}` holds {values.type}, not single values")
+    refuse_nested(values, column)
     return values
 
 

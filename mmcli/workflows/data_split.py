@@ -137,7 +137,7 @@ def _read(config: SplitConfig, columns: Sequence[str], stdin: BinaryIO | None) -
             raise UsageError("`--map` and `--root` are for sources", f"`{path}` is finished")
         store = Store.open(path)
         if store.rows == 0:
-            raise BadInput(f"`{path}` has no rows")
+            raise BadInput(f"`{path}` has no rows", "extract a source that has some")
         return store.items(["id", *[c for c in columns if c != "id"]])
     with tempfile.TemporaryDirectory(prefix="mmcli-") as spool:
         options = SourceOptions(config.source, config.root, config.mapping)
