@@ -1,11 +1,14 @@
 """A text tower as ONNX, so that an index can be searched without torch.
 
-Pooling, dense layers, projection and normalisation are inside the graph; the tokenizer goes beside
-it. What was written is run and compared with the original. Knows nothing about indexes.
+Pooling, dense layers, projection and normalisation are inside the graph, and whatever a caller
+wants to follow them; the tokenizer goes beside it. What was written is run and compared with the
+original. Knows nothing about indexes or aligners.
 """
 
 import json
 import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +36,21 @@ _PROBES = (
 )
 
 
-def export_text(encoder: Any, directory: Path) -> str:
+@dataclass(frozen=True)
+class After:
+    """What follows the encoder inside the graph.
+
+    module: tensors `(batch, dim)` to `(batch, out)`. reference: the same for float32 arrays, with
+    which the graph is compared. told: what `query.json` says otherwise than of the encoder alone,
+    as `space` and `dim`.
+    """
+
+    module: Callable[[Any], Any]
+    reference: Callable[[Any], Any]
+    told: Mapping[str, Any]
+
+
+def export_text(encoder: Any, directory: Path, after: After | None = None) -> str:
     """Write `model.onnx`, `tokenizer.json` and `query.json` into an existing directory.
 
     encoder: a text encoder of this package, loaded in fp32 on the CPU. Returns an empty string, or
@@ -45,10 +62,11 @@ def export_text(encoder: Any, directory: Path) -> str:
         return "it was not loaded in fp32 on the CPU"
     files = [directory / name for name in ("model.onnx", "tokenizer.json", "query.json")]
     try:
-        _write_graph(encoder, files[0])
+        _write_graph(encoder, files[0], after)
         encoder.tokenizer.core.save(str(files[1]))
-        files[2].write_text(json.dumps(describe(encoder), sort_keys=True, indent=1) + "\n")
-        worst = _difference(encoder, directory)
+        told = {**describe(encoder), **(after.told if after else {})}
+        files[2].write_text(json.dumps(told, sort_keys=True, indent=1) + "\n")
+        worst = _difference(encoder, directory, after)
     except Exception as error:  # the exporter fails in many ways; each means: use the engine
         reason = f"{type(error).__name__}: {error}".split("\n")[0][:200]
     else:
@@ -80,14 +98,15 @@ def describe(encoder: TextEncoder) -> dict[str, Any]:
     }
 
 
-def _write_graph(encoder: TextEncoder, path: Path) -> None:
+def _write_graph(encoder: TextEncoder, path: Path, after: After | None) -> None:
     torch = load_torch()
 
     class Tower(torch.nn.Module):  # type: ignore[name-defined,misc]
         def forward(self, ids: Any, mask: Any) -> Any:
             batch = TokenBatch(ids, mask, [])
             pooled = encoder.project(encoder.trunk(batch))
-            return finished(pooled, encoder.options.dim, encoder.card.normalized)
+            vectors = finished(pooled, encoder.options.dim, encoder.card.normalized)
+            return after.module(vectors) if after else vectors
 
     # more rows than `steady` fills up to, so that its filling is not traced into the graph
     prepared = encoder.prepare(["a cup of coffee"] * (LEAST_ROWS + 1))
@@ -107,8 +126,8 @@ def _write_graph(encoder: TextEncoder, path: Path) -> None:
         )
 
 
-def _difference(encoder: TextEncoder, directory: Path) -> float:
-    """The largest difference between the graph, one text at a time, and the encoder."""
+def _difference(encoder: TextEncoder, directory: Path, after: After | None) -> float:
+    """The largest difference between the graph, one text at a time, and the original."""
     import onnxruntime
     from tokenizers import Tokenizer
 
@@ -118,7 +137,9 @@ def _difference(encoder: TextEncoder, directory: Path) -> float:
     )
     told = json.loads((directory / "query.json").read_text())
     expected = encode_parts(encoder, _PROBES).pooled.numpy()
-    worst = 0.0
+    if after:
+        expected = after.reference(expected)
+    differences = []
     for text, vector in zip(_PROBES, expected, strict=True):
         text = text.lower() if told["lower_case"] else text
         ids = tokenizer.encode(told["prompt"] + text).ids or [told["pad_id"]]
@@ -126,5 +147,5 @@ def _difference(encoder: TextEncoder, directory: Path) -> float:
             "input_ids": np.array([ids], np.int64),
             "attention_mask": np.ones((1, len(ids)), np.int64),
         }
-        worst = max(worst, float(np.abs(session.run(None, feed)[0][0] - vector).max()))
-    return worst
+        differences.append(np.abs(session.run(None, feed)[0][0] - vector).max())
+    return float(np.max(differences))  # NaN where anything is, unlike Python's `max`

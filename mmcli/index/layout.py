@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from mmcli.core.errors import BadInput
-from mmcli.store.atomic import DirectoryLock, write_bytes
+from mmcli.store.atomic import DirectoryLock, disk_errors, write_bytes
 from mmcli.store.hashes import check_files
 from mmcli.store.manifest import MANIFEST, STATE, file_record, read_manifest, write_manifest
 
@@ -44,9 +44,15 @@ def query_folder(top: str, modality: str) -> str:
 
 
 def query_files(manifest: Mapping[str, Any], modality: str) -> list[str]:
-    """The files that a query of that modality needs, relative to the index; may be none."""
-    folder = manifest.get("queries", {}).get(modality, {}).get("folder")
-    return [n for n in manifest.get("files", {}) if folder and n.startswith(f"{folder}/")]
+    """The files that a query of that modality needs, relative to the index; may be none.
+
+    Those of the exported tower where there is one, else the tower of an aligner.
+    """
+    entry = manifest.get("queries", {}).get(modality, {})
+    folder, tower = entry.get("folder"), entry.get("tower")
+    if not folder:
+        return [tower] if tower else []
+    return [n for n in manifest.get("files", {}) if n.startswith(f"{folder}/") and n != tower]
 
 
 def check(
@@ -152,8 +158,9 @@ class IndexWriter:
 
 def refuse_overwrite(path: Path, force: bool) -> None:
     """Raise BadInput unless an index may be written to `path`."""
-    if not path.exists():
-        return
+    with disk_errors(path):
+        if not path.exists():
+            return
     if not path.is_dir():
         raise BadInput(f"`{path}` is a file", "give another directory to `-o`")
     names = {p.name for p in path.iterdir()} - {".lock"}

@@ -1,10 +1,10 @@
-"""`retrieve index`: one or several keys of a store, of one space, into a FAISS index.
+"""`retrieve index`: keys of a store, or modalities through an aligner, into a FAISS index.
 
-Composes store, index and encoders. The text tower goes into the index as ONNX where it can be
-exported. Prints nothing.
+Composes store, index, aligner and encoders. The text tower goes into the index as ONNX where it
+can be exported. Prints nothing.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,17 +13,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmcli.core.errors import BadInput, MmcliError, SpaceMismatch, UsageError
-from mmcli.core.registry import suggestion
-from mmcli.core.types import PART_COLUMNS
+from mmcli.core.errors import BadInput, UsageError
 from mmcli.index.factory import available_memory, choose
-from mmcli.index.layout import IndexWriter, query_folder, refuse_overwrite
+from mmcli.index.layout import IndexWriter, refuse_overwrite
 from mmcli.store.manifest import MANIFEST, file_record
 from mmcli.store.reader import Store
-from mmcli.workflows.queries import QueryPlan, load_query_encoder, plan_queries
-
-#: Rows read from the store at a time.
-BLOCK_ROWS = 16_384
+from mmcli.workflows.index_aligner import AlignedPlan, IndexAligner, aligner_of_keys
+from mmcli.workflows.index_queries import write_queries
+from mmcli.workflows.index_rows import (
+    IndexPart,
+    aligned_parts,
+    choose_keys,
+    choose_modalities,
+    plain_parts,
+)
+from mmcli.workflows.queries import QueryPlan, plan_queries
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class IndexConfig:
     store: str
     output: str
     modalities: tuple[str, ...] = ()
+    aligner: str | None = None
     factory: str = "auto"
     metric: str = "cosine"
     query_prompt: str | None = None
@@ -52,11 +57,18 @@ class Listeners:
 
 
 @dataclass(frozen=True)
-class _Key:
-    """One key of the store and which of its rows have a vector worth indexing."""
+class _Plan:
+    """What is indexed, in which space, and how queries get there.
 
-    name: str
-    rows: NDArray[np.bool_]
+    aligner: behind the index, where there is one. why: words cannot be searched for, "" if they can.
+    """
+
+    parts: list[IndexPart]
+    dim: int
+    space: str
+    queries: Mapping[str, QueryPlan | AlignedPlan]
+    aligner: IndexAligner | None
+    why: str
 
 
 def build_index(config: IndexConfig, listeners: Listeners | None = None) -> dict[str, Any]:
@@ -69,53 +81,53 @@ def build_index(config: IndexConfig, listeners: Listeners | None = None) -> dict
         raise UsageError(f"`--metric {config.metric}` is unknown", "use cosine, ip or l2")
     refuse_overwrite(Path(config.output), config.force)
     store = Store.open(Path(config.store), verify=config.verify)
-    names = choose_keys(store.keys, config.modalities, config.store, config.metric)
-    entry = store.keys[names[0]]
-    keys = [_Key(name, _usable_rows(store, name, config.metric)) for name in names]
-    rows = sum(int(key.rows.sum()) for key in keys)
+    plan = _plan_aligned(config, store) if config.aligner else _plan_plain(config, store)
+    names = [part.name for part in plan.parts]
+    rows = sum(part.count for part in plan.parts)
     if rows == 0:
-        raise BadInput(
-            f"`{config.store}` has no embedding under `{', '.join(names)}`",
-            f"`--modality` names another key: {', '.join(store.keys)}",
-        )
-    dim = int(entry["dim"])
+        raise BadInput(f"`{config.store}` has no embedding under `{', '.join(names)}`")
     factory = config.factory
     if factory == "auto":
-        factory = choose(rows, dim, available_memory())
+        factory = choose(rows, plan.dim, available_memory())
     from mmcli.index.build import empty
 
-    empty(factory, dim, _metric(config))  # refuses a string that FAISS does not know
-    options = store.manifest.get("options") or {}
-    plans = plan_queries(store.keys, names, options, config.query_prompt)
+    empty(factory, plan.dim, _metric(config))  # refuses a string that FAISS does not know
     report = {
         "index": config.output,
         "rows": rows,
         "modalities": names,
-        "skipped": sum(len(key.rows) for key in keys) - rows,
-        "dim": dim,
+        "skipped": sum(len(part.rows) for part in plan.parts) - rows,
+        "dim": plan.dim,
         "metric": config.metric,
-        "space": str(entry["space"]),
+        "space": plan.space,
+        "aligner": None if plan.aligner is None else str(plan.aligner.aligner.path),
         "factory": factory,
-        "queries": {modality: plan.encoder for modality, plan in plans.items()},
+        "queries": {modality: query.encoder for modality, query in plan.queries.items()},
     }
     if config.dry_run:
         return {"dry_run": True, **report}
-    listeners.message(f"{rows} vectors of {dim} dimensions, {factory}, {config.metric}")
+    listeners.message(f"{rows} vectors of {plan.dim} dimensions, {factory}, {config.metric}")
+    if plan.why:
+        ways = [f"`--{kind}`" for kind in plan.queries] + ["`--like`"]
+        listeners.message(f"{plan.why}: search it by {' or '.join(ways)}")
     with IndexWriter(config.output, config.force) as writer:
-        _write_vectors(writer, store, keys, dim, factory, config, listeners)
-        columns = _write_items(writer, store, keys)
-        queries = _write_queries(writer, plans, listeners)
+        _write_vectors(writer, store, plan, factory, config, listeners)
+        columns = _write_items(writer, store, plan.parts)
+        queries, notes = write_queries(writer, plan.queries)
+        for note in notes:
+            listeners.debug(note)
         manifest = writer.commit(
             {
                 "index": writer.name("index", ".faiss"),
                 "items": writer.name("items", ".parquet"),
                 "rows": rows,
-                "dim": dim,
+                "dim": plan.dim,
                 "metric": config.metric,
-                "space": str(entry["space"]),
+                "space": plan.space,
                 "factory": factory,
-                "modalities": {key.name: int(key.rows.sum()) for key in keys},
+                "modalities": {part.name: part.count for part in plan.parts},
                 "columns": columns,
+                "aligner": None if plan.aligner is None else plan.aligner.as_manifest(),
                 "queries": queries,
                 "tombstones": [],
                 "measured_recall": None,
@@ -132,62 +144,56 @@ def build_index(config: IndexConfig, listeners: Listeners | None = None) -> dict
     return report
 
 
-def choose_keys(
-    entries: Mapping[str, Mapping[str, Any]],
-    wanted: Sequence[str],
-    store: str = "the store",
-    metric: str = "cosine",
-) -> list[str]:
-    """The keys to index: those asked for, else `image`, else the store's first.
+def _plan_plain(config: IndexConfig, store: Store) -> _Plan:
+    """Keys as the store has them; queries as it was extracted, or as an aligner made it."""
+    names = choose_keys(store.keys, config.modalities, config.store, config.metric)
+    entry = store.keys[names[0]]
+    aligner, why = aligner_of_keys(store, names)
+    queries: Mapping[str, QueryPlan | AlignedPlan]
+    if aligner is not None:
+        queries = aligner.plans(store, config.query_prompt)
+    elif why:
+        queries = {}
+    else:
+        options = store.manifest.get("options") or {}
+        queries = plan_queries(store.keys, names, options, config.query_prompt)
+    if "text" not in queries:
+        why = why or "no known text encoder shares this space"
+    return _Plan(
+        plain_parts(store, names, config.metric),
+        int(entry["dim"]),
+        str(entry["space"]),
+        queries,
+        aligner,
+        why,
+    )
 
-    Raises UsageError for a key that is not there, SpaceMismatch when two may not be compared:
-    other than by cosine, also when the vectors of one have unit length and the others' have not.
-    """
-    if not entries:
-        raise BadInput(f"`{store}` has no embeddings", "extract something into it first")
-    for name in wanted:
-        if name not in entries:
-            raise UsageError(f"`{store}` has no key `{name}`", suggestion(name, entries))
-    if not wanted:
-        wanted = next(((m,) for m in PART_COLUMNS if m in entries), (next(iter(entries)),))
-    names = list(dict.fromkeys(wanted))
-    first = entries[names[0]]
-    if len(names) > 1 and not first["space"]:
-        raise SpaceMismatch(
-            f"`{store}` does not say in which space `{names[0]}` is", "index one key at a time"
-        )
-    compared = ("space", "dim") if metric == "cosine" else ("space", "dim", "normalized")
-    for name in names[1:]:
-        for what in compared:
-            mine, other = first.get(what), entries[name].get(what)
-            if mine != other:
-                raise SpaceMismatch(
-                    f"key `{names[0]}` has {what} `{mine}`, key `{name}` has `{other}`",
-                    "these cannot share an index: make one for each",
-                )
-    return names
+
+def _plan_aligned(config: IndexConfig, store: Store) -> _Plan:
+    """Modalities through an aligner, and queries too."""
+    from mmcli.align.aligner import Aligner
+
+    aligner = IndexAligner(Aligner.open(config.aligner or "", config.verify))
+    names = choose_modalities(aligner.aligner, store, config.modalities)
+    queries = aligner.plans(store, config.query_prompt)
+    return _Plan(
+        aligned_parts(store, aligner.aligner, names, config.metric),
+        aligner.aligner.dim,
+        aligner.space,
+        queries,
+        aligner,
+        "" if "text" in queries else "the aligner maps no text whose encoder is known",
+    )
 
 
 def _metric(config: IndexConfig) -> Any:
     return config.metric
 
 
-def _usable_rows(store: Store, key: str, metric: str) -> NDArray[np.bool_]:
-    """Rows that have an embedding which is finite, and for cosine not zero."""
-    rows = np.asarray(store.has(key), dtype=bool).copy()
-    for start, block in store.iter(key, BLOCK_ROWS):
-        part = rows[start : start + len(block)]
-        part &= np.isfinite(block).all(axis=1)
-        if metric == "cosine":
-            part &= block.any(axis=1)
-    return rows
-
-
 def _write_vectors(
     writer: IndexWriter,
     store: Store,
-    keys: list[_Key],
-    dim: int,
+    plan: _Plan,
     factory: str,
     config: IndexConfig,
     listeners: Listeners,
@@ -198,15 +204,14 @@ def _write_vectors(
     from mmcli.store.atomic import atomic_file
 
     def blocks() -> Iterator[NDArray[np.float32]]:
-        for key in keys:
-            for start, block in store.iter(key.name, BLOCK_ROWS):
-                yield np.asarray(block, dtype=np.float32)[key.rows[start : start + len(block)]]
+        for part in plan.parts:
+            yield from part.blocks(store)
 
-    total = sum(int(key.rows.sum()) for key in keys)
+    total = sum(part.count for part in plan.parts)
     index = build(
         blocks,
         total,
-        dim,
+        plan.dim,
         factory=factory,
         metric=_metric(config),
         seed=config.seed,
@@ -216,8 +221,8 @@ def _write_vectors(
         faiss.write_index(index, str(path))
 
 
-def _write_items(writer: IndexWriter, store: Store, keys: list[_Key]) -> list[str]:
-    """The items of every vector, in their order; with several keys a column says which."""
+def _write_items(writer: IndexWriter, store: Store, parts: list[IndexPart]) -> list[str]:
+    """The items of every vector, in their order; with several parts a column says which."""
     import pyarrow as pa
 
     from mmcli.index.items import ItemWriter
@@ -227,56 +232,18 @@ def _write_items(writer: IndexWriter, store: Store, keys: list[_Key]) -> list[st
     first = next(table for _, table in store.iter_items(names))
     schema = first.schema.remove_metadata()
     label = "modality" if "modality" not in names else "indexed_modality"
-    if len(keys) > 1:
+    if len(parts) > 1:
         schema = schema.append(pa.field(label, pa.string()))
     with atomic_file(writer.path / writer.name("items", ".parquet")) as path:
         items = ItemWriter(Path(path), schema)
-        for key in keys:
+        for part in parts:
             for start, table in store.iter_items(names):
-                table = table.filter(pa.array(key.rows[start : start + len(table)]))
-                if len(keys) > 1:
-                    table = table.append_column(label, pa.array([key.name] * len(table)))
+                table = table.filter(pa.array(part.rows[start : start + len(table)]))
+                if len(parts) > 1:
+                    table = table.append_column(label, pa.array([part.name] * len(table)))
                 items.add(table)
         items.close()
     return list(schema.names)
-
-
-def _write_queries(
-    writer: IndexWriter,
-    plans: dict[str, QueryPlan],
-    listeners: Listeners,
-) -> dict[str, dict[str, Any]]:
-    """Entries of the manifest for each query modality; text is exported where it can be."""
-    entries = {modality: plan.as_manifest() for modality, plan in plans.items()}
-    if "text" not in plans:
-        listeners.message("no known text encoder shares this space: search it by file or `--like`")
-        return entries
-    folder = query_folder(writer.name("query"), "text")
-    reason = _export_text(plans["text"], writer.path / folder)
-    if reason:
-        import shutil
-
-        shutil.rmtree(writer.path / folder, ignore_errors=True)
-        entries["text"]["reason"] = reason
-        listeners.debug(f"the text tower was not exported ({reason}): queries will load the model")
-    else:
-        entries["text"]["folder"] = folder
-        listeners.debug(f"text tower exported: queries by text run without torch ({folder})")
-    return entries
-
-
-def _export_text(plan: QueryPlan, folder: Path) -> str | None:
-    """Write the text tower into `folder`; None, or why it could not be done."""
-    if plan.layer is not None:
-        return "an inner layer is indexed"
-    from mmcli.encoders.export import export_text
-
-    try:
-        encoder = load_query_encoder(plan, "cpu", "fp32")
-        folder.mkdir(parents=True, exist_ok=True)
-        return export_text(encoder, folder)
-    except MmcliError as error:
-        return error.message
 
 
 def _versions() -> dict[str, str]:

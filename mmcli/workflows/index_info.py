@@ -13,7 +13,8 @@ def index_info(path: str, verify: str = "none") -> dict[str, Any]:
     queries = {}
     for modality, entry in sorted((manifest.get("queries") or {}).items()):
         runs = "ONNX Runtime" if entry.get("folder") else "torch"
-        queries[modality] = f"{entry.get('encoder')} ({runs})"
+        through = ", aligner" if entry.get("inputs") else ""
+        queries[modality] = f"{entry.get('encoder')}{through} ({runs})"
     return {
         "index": str(path),
         "rows": manifest["rows"],
@@ -21,6 +22,7 @@ def index_info(path: str, verify: str = "none") -> dict[str, Any]:
         "dim": manifest["dim"],
         "metric": manifest["metric"],
         "space": manifest["space"],
+        "aligner": _aligner(manifest.get("aligner")),
         "factory": manifest.get("factory"),
         "tombstones": len(manifest.get("tombstones") or []),
         "measured_recall": manifest.get("measured_recall"),
@@ -31,3 +33,12 @@ def index_info(path: str, verify: str = "none") -> dict[str, Any]:
         "bytes": sum(record["bytes"] for record in manifest.get("files", {}).values()),
         "path": str(Path(path).resolve()),
     }
+
+
+def _aligner(entry: dict[str, Any] | None) -> str | None:
+    """The aligner that an index goes through: its method, which way, and where it was."""
+    if not entry:
+        return None
+    direction = entry.get("direction")
+    way = f", {direction}" if direction not in (None, "both") else ""
+    return f"{entry.get('path')} ({entry.get('method')}{way})"

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mmcli.core.errors import BadInput, SpaceMismatch
 from mmcli.index.query_text import TowerLoader
+from mmcli.store.manifest import file_path
 from mmcli.workflows.query_file import Query, QueryPart
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class QueryVectors:
         notes: list[str],
         warnings: list[str],
     ) -> None:
+        self._folder = folder
         self._manifest = manifest
         self._queries = queries
         self._notes = notes
@@ -92,8 +94,8 @@ class QueryVectors:
             entry = self._manifest["queries"]["text"]
             reason = entry.get("reason") or "it was not exported"
             self._notes.append(f"text queries load the model itself: {reason}")
-            encoder, vectors = self._encode("text", texts, device, precision)
-            self._warn_scripts(texts, encoder.card.scripts)
+            vectors, scripts = self._encode("text", texts, [], device, precision)
+            self._warn_scripts(texts, scripts)
             return vectors
         tower = self._tower.result()
         settings = tower.settings
@@ -138,48 +140,37 @@ class QueryVectors:
         unique = {part.value: part for part in parts}
         for path, part in unique.items():
             if not os.path.exists(path):
+                where = f"{part.where}: " if part.where else ""
                 raise BadInput(
-                    f"{_where(part)}{kind} `{path}` does not exist",
+                    f"{where}{kind} `{path}` does not exist",
                     "paths start where you stand, those in a file of queries at that file",
                 )
-        _, vectors = self._encode(kind, list(unique), device, precision, list(unique.values()))
+        vectors, _ = self._encode(kind, list(unique), list(unique.values()), device, precision)
         return dict(zip(unique, vectors, strict=True))
 
     def _encode(
         self,
         kind: str,
         values: list[str],
+        parts: Sequence[QueryPart],
         device: str,
         precision: str,
-        parts: Sequence[QueryPart] = (),
-    ) -> tuple[Any, Vectors]:
-        from mmcli.data.decode import PartTask, decode_parts
-        from mmcli.engine.encode import encode_parts
-        from mmcli.workflows.queries import QueryPlan, load_query_encoder
+    ) -> tuple[Vectors, tuple[str, ...]]:
+        """Vectors in the index's space, and the scripts that the encoder covers."""
+        from mmcli.workflows.queries import QueryPlan
+        from mmcli.workflows.query_encoding import encode_queries
 
-        space = self._manifest["space"]
-        plan = QueryPlan.from_manifest(kind, space, self._manifest["queries"][kind])
-        encoder = load_query_encoder(plan, device, precision)
-        is_path = kind != "text"
-        tasks = [
-            PartTask(i, kind, os.path.abspath(value) if is_path else value, is_path)
-            for i, value in enumerate(values)
-        ]
-        results, _, _ = decode_parts(tasks, {kind: (encoder.recipe,)})
-        decoded = []
-        for result in results:
-            if result.values is None:
-                where = _where(parts[result.row]) if parts else ""
-                raise BadInput(
-                    f"{where}{kind} `{values[result.row]}` {result.message or result.error}",
-                    f"give {kind} that can be read",
-                )
-            decoded.append(result.values[0])
-        output = encode_parts(encoder, decoded, layer=plan.layer)
-        for heard in (output.columns or {}).get("transcript", []):
-            self._notes.append(f"heard: {heard!r}")
-        return encoder, np.asarray(output.pooled.numpy(), dtype=np.float32)
+        entry = self._manifest["queries"][kind]
+        inputs = entry.get("inputs") or {kind: {**entry, "space": self._manifest["space"]}}
+        plans = {key: QueryPlan.from_manifest(kind, plan) for key, plan in inputs.items()}
+        found = encode_queries(plans, kind, values, parts, device, precision)
+        first = next(iter(found.values()))
+        for encoded in found.values():
+            self._notes += [f"heard: {heard!r}" for heard in encoded.heard]
+        if not entry.get("inputs"):
+            return first.vectors, first.scripts
+        from mmcli.workflows.index_aligner import load_tower
 
-
-def _where(part: QueryPart) -> str:
-    return f"{part.where}: " if part.where else ""
+        tower = load_tower(file_path(self._folder, entry["tower"]))
+        given = {key: encoded.vectors for key, encoded in found.items()}
+        return tower.apply(given), first.scripts

@@ -64,8 +64,7 @@ def search(config: SearchConfig) -> SearchResult:
     kinds = {part.kind for query in config.queries for part in query.parts}
     _check_possible(config, manifest, kinds)
     names = [manifest["index"], manifest["items"]]
-    if "text" in kinds:
-        names += query_files(manifest, "text")
+    names += [name for kind in sorted(kinds) for name in query_files(manifest, kind)]
     check(folder, manifest, names, config.verify)
     if any(part.given for query in config.queries for part in query.parts if part.kind == "like"):
         config = _with_whole_ids(config, folder / manifest["items"])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mmcli.core.errors import BadInput, SpaceMismatch, UsageError
-from mmcli.workflows.index_build import choose_keys
+from mmcli.workflows.index_rows import choose_keys
 from mmcli.workflows.queries import plan_queries
 from mmcli.workflows.query_file import QueryPart, parse_part, read_queries
 from mmcli.workflows.result_rows import order_columns, path_from_here, plain, result_row
