@@ -6,7 +6,7 @@ are chosen by hit@k on inner folds of the rows that may be trained on. Formulas 
 in `closed_form.py`; with `auto` the best of the four wins.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -102,16 +102,14 @@ def fit(features: Features, options: AlignOptions, run: FitRun) -> Fitted:
         inner[name] = max(scores.values())
         run.message(f"{name}: {_phrase(best, side)}, inner folds {inner[name]:.3f}")
     val = score_towers(features, towers, features.val) if len(features.val) else {}
+    best_variants = dict.fromkeys(str(chosen[name]["variant"]) for name in others)
+    chosen = {"variant": "+".join(best_variants), **chosen}
     return Fitted(
         {"both": towers},
-        {"variant": _variants(chosen, others), **chosen, "inner_folds": float(np.mean(list(inner.values())))},
+        {**chosen, "inner_folds": float(np.mean(list(inner.values())))},
         val=val,
         val_source="rows that the map was fitted on too; the choice was made on inner folds",
     )
-
-
-def _variants(chosen: Mapping[str, Any], names: Sequence[str]) -> str:
-    return "+".join(dict.fromkeys(str(chosen[name]["variant"]) for name in names))
 
 
 def _anchor(features: Features, options: AlignOptions) -> str:

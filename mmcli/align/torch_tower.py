@@ -44,11 +44,14 @@ class TorchTower(torch.nn.Module):  # type: ignore[misc,name-defined]
             else:
                 self.register_buffer(_safe(name), value)
 
-    def forward(self, inputs: Mapping[str, Any]) -> Any:
-        """`(rows, dim)` of `(rows, key dim)` a key; unit length in fp32 where the tower says so."""
-        total: Any = None
+    def forward(self, inputs: Mapping[str, Any], prepared: bool = False) -> Any:
+        """`(rows, dim)` of `(rows, key dim)` a key; unit length in fp32 where the tower says so.
+
+        prepared: square roots and unit lengths have been taken already.
+        """
+        sums: dict[int, Any] = {}
         for number, branch in enumerate(self.tower.branches):
-            x = self._input(branch, inputs)
+            x = self._input(branch, inputs, prepared)
             if branch.standardized:
                 x = (x - self._array(number, "mean")) / self._array(number, "scale")
             y = self._body(number, branch, x)
@@ -56,14 +59,18 @@ class TorchTower(torch.nn.Module):  # type: ignore[misc,name-defined]
                 y = unit(y)
             if branch.weight != 1.0:
                 y = y * branch.weight
-            total = y if total is None else total + y
+            sums[branch.group] = y if branch.group not in sums else sums[branch.group] + y
+        groups = list(sums.values())
+        total = groups[0]
+        if len(groups) > 1:
+            total = sum(unit(y) for y in groups[1:]) + unit(groups[0])
         return unit(total) if self.tower.normalized else total
 
-    def _input(self, branch: Branch, inputs: Mapping[str, Any]) -> Any:
+    def _input(self, branch: Branch, inputs: Mapping[str, Any], prepared: bool) -> Any:
         parts = []
         for key in branch.keys:
             x = inputs[key]
-            for step in branch.prepare:
+            for step in () if prepared else branch.prepare:
                 x = x.sign() * x.abs().sqrt() if step == "sqrt" else unit(x)
             parts.append(x)
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)

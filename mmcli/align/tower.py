@@ -2,14 +2,15 @@
 
 A tower is a sum of branches. A branch takes the vectors of some keys side by side, prepares them
 (signed square root, unit length, standardisation), sends them through its body and weighs what
-comes out; the sum is brought to unit length. That one form covers a map in closed form, a residual
+comes out; the sum is brought to unit length (each group of branches by itself first, where there
+are several). That one form covers a map in closed form, a residual
 MLP on a shared space, a kernel map, and a modality that stays as it is.
 
 Plain numpy, so that a store is mapped without torch; `torch_tower.py` computes the same in torch
 for training and for ONNX. Knows nothing about stores or methods.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -32,7 +33,7 @@ class Branch:
     `unit` (of each key by itself). standardized: subtract `mean`, then divide by `scale`, which
     are parameters. body: `identity`; `linear` x·W + b; `mlp` with exact GELU between its layers;
     `kernel` exp(-gamma |x - z|²)·A + b over landmarks z. unit_output: to unit length before it is
-    weighed.
+    weighed. group: branches of one group are added before that group is brought to unit length.
     """
 
     keys: tuple[str, ...]
@@ -43,6 +44,7 @@ class Branch:
     weight: float = 1.0
     gamma: float = 0.0
     layers: int = 0
+    group: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Tower:
         return found
 
     def _block(self, inputs: Mapping[str, Vectors]) -> Vectors:
-        total: Vectors | None = None
+        sums: dict[int, Vectors] = {}
         for number, branch in enumerate(self.branches):
             x = branch_input(branch, inputs)
             if branch.standardized:
@@ -78,8 +80,13 @@ class Tower:
             if branch.unit_output:
                 y = unit(y)
             y = np.float32(branch.weight) * y
-            total = y if total is None else total + y
-        assert total is not None
+            sums[branch.group] = y if branch.group not in sums else sums[branch.group] + y
+        groups = list(sums.values())
+        total = groups[0]
+        if len(groups) > 1:
+            total = unit(groups[0])
+            for y in groups[1:]:
+                total = total + unit(y)
         return unit(total) if self.normalized else total
 
     def _body(self, number: int, branch: Branch, x: Vectors) -> Vectors:
@@ -148,7 +155,3 @@ def _erf(x: Vectors) -> Vectors:
         series = (series + np.float32(factor)) * t
     return np.asarray(np.sign(x) * (1 - series * np.exp(-magnitude * magnitude)), np.float32)
 
-
-def concatenated(towers: Sequence[Vectors]) -> Vectors:
-    """Several maps of the same rows side by side, together of unit length."""
-    return unit(np.concatenate(list(towers), axis=1))

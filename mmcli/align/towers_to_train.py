@@ -7,7 +7,7 @@ losses.
 """
 
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +15,6 @@ from mmcli.align.features import Features, Part, Rows, Vectors, statistics
 from mmcli.align.tower import Branch, Tower, branch_input
 from mmcli.core.errors import UsageError
 
-Kind = Literal["linear", "mlp"]
 KINDS = ("linear", "mlp")
 #: Width of a space that nothing is shared in.
 WIDTH = 256
@@ -26,11 +25,9 @@ def starting_towers(
 ) -> tuple[dict[str, Tower], dict[str, frozenset[int]]]:
     """A tower for each modality, and the numbers of its branches that learn.
 
-    kind: `linear` or `mlp`. dim: None is the width of the shared space,
-    else 256; a width that is given turns the shared space off. Raises UsageError for another kind.
+    kind: `linear` or `mlp`. dim: None is the width of the shared space, else 256; a width that is
+    given turns the shared space off. Raises UsageError for another kind.
     """
-    if kind not in KINDS:
-        raise UsageError(f"`--tower {kind}` is unknown", "use linear, mlp or auto")
     random = np.random.default_rng(seed)
     shared = {name: features.shared_key(name) for name in features.modalities}
     residual = dim is None and all(shared.values())
@@ -40,8 +37,15 @@ def starting_towers(
         key = shared[name] if residual else None
         width = part.dim(key) if key else dim or WIDTH
         rows = features.rows_with(features.train, name)
-        towers[name] = _tower(part, rows, key, kind, width, hidden, random, seed)
-        trained[name] = frozenset({1 if key else 0})
+        keys = tuple(other for other in part.keys if other != key) or part.keys
+        number = 1 if key else 0
+        branch, arrays = learning_branch(
+            part, keys, preparation(part, keys, rows), rows, width,
+            kind=kind, hidden=hidden, from_zero=bool(key), number=number, random=random, seed=seed,
+        )  # fmt: skip
+        first = (Branch((key,), "identity", unit_output=True),) if key else ()
+        towers[name] = Tower((*first, branch), width, arrays=arrays)
+        trained[name] = frozenset({number})
     return towers, trained
 
 
@@ -50,56 +54,75 @@ def mapping_tower(
     rows: Rows,
     width: int,
     *,
-    shared: str | None,
+    prepare: tuple[str, ...],
+    bridge: tuple[str, int] | None,
     kind: str,
     hidden: int,
     seed: int,
 ) -> Tower:
-    """A tower from all keys of a modality to vectors of another's width; its last branch learns."""
-    return _tower(part, rows, shared, kind, width, hidden, np.random.default_rng(seed), seed)
+    """A tower from one modality into the space of another's own vectors; its last branch learns.
+
+    bridge: a key that is in that space already, and the coordinate at which it stands there.
+    """
+    branches: list[Branch] = []
+    arrays: dict[str, Vectors] = {}
+    keys = part.keys
+    if bridge is not None:
+        key, at = bridge
+        dim = part.dim(key)
+        place = np.pad(np.eye(dim, dtype=np.float32), ((0, 0), (at, width - at - dim)))
+        branches.append(Branch((key,), "linear", prepare, layers=1))
+        arrays |= {"0.weight0": place, "0.bias0": np.zeros(width, np.float32)}
+        keys = tuple(other for other in keys if other != key) or keys
+    branch, learned = learning_branch(
+        part, keys, prepare, rows, width, kind=kind, hidden=hidden, from_zero=bridge is not None,
+        number=len(branches), random=np.random.default_rng(seed), seed=seed,
+    )  # fmt: skip
+    return Tower((*branches, branch), width, arrays=arrays | learned)
 
 
-def _tower(
+def learning_branch(
     part: Part,
+    keys: tuple[str, ...],
+    prepare: tuple[str, ...],
     rows: Rows,
-    shared: str | None,
-    kind: str,
     width: int,
+    *,
+    kind: str,
     hidden: int,
+    from_zero: bool,
+    number: int,
     random: np.random.Generator,
     seed: int,
-) -> Tower:
-    number = 1 if shared else 0
-    keys = tuple(key for key in part.keys if key != shared) or part.keys
-    branch = Branch(
-        keys,
-        "linear" if kind == "linear" else "mlp",
-        _prepare(part, keys, rows),
-        standardized=True,
-        layers=1 if kind == "linear" else 2,
-    )
+) -> tuple[Branch, dict[str, Vectors]]:
+    """A branch that learns, standardised by the train rows, and where its arrays start.
+
+    from_zero: its output is nothing at first. Raises UsageError for an unknown kind.
+    """
+    if kind not in KINDS:
+        raise UsageError(f"`--tower {kind}` is unknown", "use linear, mlp or auto")
+    layers = 1 if kind == "linear" else 2
+    body = "linear" if kind == "linear" else "mlp"
+    branch = Branch(keys, body, prepare, standardized=True, layers=layers)  # type: ignore[arg-type]
 
     def prepared(vectors: Any) -> Vectors:
         return branch_input(branch, vectors)
 
     mean, scale = statistics(part, keys, rows, prepared, seed)
-    widths = [len(mean), *([hidden] if branch.layers == 2 else []), width]
+    widths = [len(mean), *([hidden] if layers == 2 else []), width]
     arrays: dict[str, Vectors] = {f"{number}.mean": mean, f"{number}.scale": scale}
     for layer, (before, after) in enumerate(pairwise(widths)):
-        last = layer == branch.layers - 1
+        last = layer == layers - 1
         # LeCun et al. 1998 less a factor of three: torch's own default, found to overfit less here
         # than the larger start of He et al. 2015; nothing at all at the end of a residual
-        deviation = 0.0 if last and shared else np.sqrt(1 / (3 * before))
+        deviation = 0.0 if last and from_zero else np.sqrt(1 / (3 * before))
         weight = random.standard_normal((before, after)) * deviation
         arrays[f"{number}.weight{layer}"] = weight.astype(np.float32)
         arrays[f"{number}.bias{layer}"] = np.zeros(after, np.float32)
-    branches: tuple[Branch, ...] = (branch,)
-    if shared:
-        branches = (Branch((shared,), "identity", unit_output=True), branch)
-    return Tower(branches, width, arrays=arrays)
+    return branch, arrays
 
 
-def _prepare(part: Part, keys: tuple[str, ...], rows: Rows) -> tuple[str, ...]:
+def preparation(part: Part, keys: tuple[str, ...], rows: Rows) -> tuple[str, ...]:
     """Square roots for features that are never negative, whose largest would drown the rest."""
     sample = part.take(rows[:: max(1, len(rows) // 1000)][:1000], keys)
     positive = all(float(v.min(initial=0)) >= 0 for v in sample.values())
