@@ -273,21 +273,19 @@ class _Work:
         """Count by sorting every score of a few queries at a time."""
         torch = self.torch
         rows = max(1, self.strip // max(1, len(self.targets)))
-        place = torch.empty(len(self.targets), dtype=torch.int64, device=self.device)
-        counting = torch.arange(len(self.targets), device=self.device)
         for first in range(0, len(block), rows):
             part = block[first : first + rows]
             scores = _double_scores(torch, part, self._doubles())
             _leave_out(torch, scores, None if own is None else own[first : first + rows], 0)
-            down, order = torch.sort(scores, dim=1, descending=True, stable=True)
             for row, at in enumerate(slots[first : first + rows]):
                 target = torch.from_numpy(indices[at]).to(self.device)
                 score = scores[row, target]
-                place[order[row]] = counting
-                up = -down[row]
-                better = torch.searchsorted(up, -score)
-                equal = torch.searchsorted(up, -score, right=True) - better
-                found.put(at, score, (better, equal, place[target] - better))
+                up = _ascending(torch, scores[row])
+                below = torch.searchsorted(up, score)
+                better = len(up) - torch.searchsorted(up, score, right=True)
+                equal = len(up) - better - below
+                before = _earlier(torch, scores[row], score, equal, target)
+                found.put(at, score, (better, equal, before))
 
 
 class _Layer:
@@ -355,6 +353,26 @@ class _Found:
 def _double_scores(torch: Any, rows: Any, targets: Any) -> Any:
     """Scores by a product in double precision, rounded: float32 `(rows, targets)`."""
     return torch.mm(rows.double(), targets.double().T).float()
+
+
+def _ascending(torch: Any, scores: Any) -> Any:
+    """One query's scores, sorted; numpy's sort is the faster one on a CPU."""
+    return torch.sort(scores).values if scores.is_cuda else torch.from_numpy(np.sort(scores))
+
+
+def _earlier(torch: Any, scores: Any, score: Any, equal: Any, target: Any) -> Any:
+    """How many of the targets that score the same stand before each of these targets."""
+    tied = torch.nonzero(equal > 1)[:, 0]
+    before = torch.zeros_like(equal)
+    if len(tied) > MOST_COMPARED:
+        order = torch.sort(scores, descending=True, stable=True).indices
+        place = torch.empty_like(order)
+        place[order] = torch.arange(len(order), device=order.device)
+        higher = torch.searchsorted(-scores[order], -score)
+        return place[target] - higher
+    for at in tied.tolist():
+        before[at] = (scores[: target[at]] == score[at]).sum()
+    return before
 
 
 def _leave_out(torch: Any, scores: Any, own: Indices | None, first: int) -> None:
