@@ -34,6 +34,7 @@ INDEX_EPILOG = """\b
 Examples:
   mmcli retrieve index store -o index
   mmcli retrieve index store -o index --modality image,text
+  mmcli retrieve index store -o index --aligner aligner
   mmcli retrieve index store -o index --factory IVF1024,SQ8 --force"""
 
 SEARCH_EPILOG = """\b
@@ -72,6 +73,13 @@ def index(
             "Default: image, else the first.",
         ),
     ] = None,
+    aligner: Annotated[
+        str | None,
+        typer.Option(
+            "--aligner",
+            help="Bring rows, and later queries, into the space of this aligner (align train).",
+        ),
+    ] = None,
     factory: Annotated[
         str,
         typer.Option("--factory", help="A FAISS factory string; auto chooses by size and memory."),
@@ -94,8 +102,8 @@ def index(
 ) -> int:
     """Build a FAISS index of a store's embeddings.
 
-    The text encoder goes in as ONNX where it can be exported, so that a search by words needs
-    neither the store nor torch.
+    The text encoder goes in as ONNX where it can be exported, with the aligner's map behind it, so
+    that a search by words needs neither store, aligner nor torch.
     """
     sink = Sink(quiet, verbose)
     check_choice("--metric", metric, ("cosine", "ip", "l2"))
@@ -108,6 +116,7 @@ def index(
         store=store,
         output=output,
         modalities=tuple(_split(modality)),
+        aligner=aligner,
         factory=factory,
         metric=metric,
         query_prompt=query_prompt,

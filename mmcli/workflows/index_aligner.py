@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mmcli.core.errors import BadInput, MmcliError
 from mmcli.store.reader import Store
 from mmcli.store.tensors import TensorFile, load_tensors, save_tensors
-from mmcli.workflows.queries import QUERY_MODALITIES, QueryPlan, plan_bound
+from mmcli.workflows.queries import QUERY_MODALITIES, QueryPlan, plan_bound, plan_queries
 
 if TYPE_CHECKING:
     from mmcli.align.aligner import Aligner
@@ -63,22 +63,27 @@ class IndexAligner:
         }
 
     def plans(self, store: Store, prompt: str | None) -> dict[str, AlignedPlan]:
-        """A plan for every modality whose tower's every key has an encoder that is known.
+        """A plan for every modality that has a tower whose every key has a known encoder.
 
-        store: what is indexed; where it is the store that the aligner reads, it tells more.
+        A modality without a tower goes through that of the texts when an encoder puts it into
+        their space: a recording that is heard as words is a text. store: what is indexed; its
+        options say how it was extracted.
         """
         options = store.manifest.get("options") or {}
+        bound = self.aligner.config["keys"]
+        towers = self.aligner.towers(self.direction)
         found = {}
-        for modality, tower in self.aligner.towers(self.direction).items():
-            if modality not in QUERY_MODALITIES:
-                continue
-            inputs = {
-                key: plan_bound(key, self.aligner.config["keys"][key], options, prompt=prompt)
-                for key in tower.keys
-            }
+        for modality, tower in towers.items():
+            inputs = {key: plan_bound(key, bound[key], options, prompt) for key in tower.keys}
             known = {key: plan for key, plan in inputs.items() if plan is not None}
-            if len(known) == len(inputs):
+            if modality in QUERY_MODALITIES and len(known) == len(inputs):
                 found[modality] = AlignedPlan(modality, known, tower, self.space)
+        words = towers.get("text")
+        if words is not None and len(words.keys) == 1:
+            (key,) = words.keys
+            for modality, plan in plan_queries({key: bound[key]}, [key], options).items():
+                if modality not in towers:
+                    found[modality] = AlignedPlan(modality, {key: plan}, words, self.space)
         return found
 
 
