@@ -60,7 +60,8 @@ class Listeners:
 class _Plan:
     """What is indexed, in which space, and how queries get there.
 
-    aligner: behind the index, where there is one. why: words cannot be searched for, "" if they can.
+    aligner: behind the index, where there is one. why: what keeps words from being a query, "" if
+    nothing does.
     """
 
     parts: list[IndexPart]

@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from mmcli.encoders.export import export_text
+from mmcli.encoders.export import After, export_text
 from mmcli.encoders.registry import load
 from mmcli.encoders.specs import EncoderOptions
 from mmcli.engine.encode import encode_parts
+from mmcli.index.query_text import load_text_tower
 from tests.contracts.conftest import BF16, FP32, has_starter
 
 TEXTS = ["a cat", "the dog of the sea, on a mat", "coffee " * 90, ""]
@@ -54,3 +55,20 @@ def test_what_cannot_be_exported_leaves_no_files(tmp_path, tiny, get_encoder):
     broken.project = lambda features: features.no_such_thing
     assert "no_such_thing" in export_text(broken, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_follows_the_encoder_is_in_the_graph_and_compared(tmp_path, tiny):
+    encoder = load(f"local:{tiny('bert')}", "text", EncoderOptions(), FP32)
+
+    def turned(vectors):
+        return -vectors[:, ::2]
+
+    told = {"space": "other@0", "dim": encoder.card.dim // 2}
+    for wrong in (lambda v: -turned(v), lambda v: np.full_like(turned(v), np.nan)):
+        assert "differs" in export_text(encoder, tmp_path, After(turned, wrong, told))
+        assert list(tmp_path.iterdir()) == []
+    assert export_text(encoder, tmp_path, After(turned, turned, told)) == ""
+    tower = load_text_tower(tmp_path)
+    assert (tower.settings.space, tower.settings.dim) == ("other@0", encoder.card.dim // 2)
+    expected = turned(encode_parts(encoder, TEXTS).pooled.numpy())
+    np.testing.assert_allclose(tower.encode(TEXTS), expected, atol=1e-4)
