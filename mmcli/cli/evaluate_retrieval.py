@@ -156,6 +156,8 @@ def retrieval(
             bar(done)
 
         report = evaluate_retrieval(settings, Listeners(sink.debug, progress))
+    for warning in report["warnings"]:
+        sink.warn(warning)
     show(sink, report, json)
     for path in (run, qrels_out, html):
         if path:

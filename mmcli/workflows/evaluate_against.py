@@ -14,22 +14,25 @@ from mmcli.workflows.evaluate_vectors import (
     open_aligner,
     resolve_names,
 )
+from mmcli.workflows.trained_rows import seen_warning
 
 
 def other_sides(
     path: str, store: Store, query: Side, target: Side, verify: str
-) -> tuple[Side, Side]:
-    """The two sides through an aligner, or from another store with the same ids.
+) -> tuple[tuple[Side, Side], list[str]]:
+    """The two sides through an aligner, or from another store with the same ids; and warnings.
 
     Their rows are those of `query` and `target`, in the same order, so that every query ranks the
     same targets. Raises BadInput when one of these is missing there.
     """
     kind = kind_of(read_manifest(Path(path)))
+    warnings: list[str] = []
     if kind == "mmcli.aligner":
         aligner = open_aligner(path)
         names = resolve_names(store, (query.name, target.name), aligner)
         rows = query.rows, target.rows
         other = store
+        warnings = seen_warning(aligner, store, np.union1d(*rows))
     elif kind == "mmcli.store":
         aligner = None
         other = Store.open(path, verify)
@@ -42,10 +45,10 @@ def other_sides(
     found = load_side(other, names[0], rows[0], aligner)
     _need_all(other, found, query, store)
     if names[0] == names[1]:
-        return found, found
+        return (found, found), warnings
     across = load_side(other, names[1], rows[1], aligner)
     _need_all(other, across, target, store)
-    return found, across
+    return (found, across), warnings
 
 
 def _same_rows(store: Store, other: Store, rows: Rows) -> Rows:

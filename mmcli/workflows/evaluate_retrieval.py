@@ -40,6 +40,7 @@ from mmcli.workflows.retrieval_scores import (
     summarise,
 )
 from mmcli.workflows.space_report import diagnose
+from mmcli.workflows.trained_rows import seen_warning
 from mmcli.workflows.trec_files import Judged, read_qrels, transposed, trec_id
 
 #: Values of a sliced column, each of which has intervals of its own.
@@ -146,9 +147,11 @@ def evaluate_retrieval(
     pairs = [(query, target, False)] + ([] if same else [(target, query, True)])
     directions = [work.direction(*pair) for pair in pairs]
     report = _head(config, chosen, query, target)
+    report["warnings"] = seen_warning(aligner, store, chosen.rows)
     others: list[Scored] = []
     if config.against is not None:
-        other = other_sides(config.against, store, query, target, config.verify)
+        other, warnings = other_sides(config.against, store, query, target, config.verify)
+        report["warnings"] += warnings
         swapped = [other] + ([] if same else [(other[1], other[0])])
         others = [
             work.score(side[0], side[1], direction.relevant, ids)

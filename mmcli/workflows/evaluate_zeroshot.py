@@ -29,6 +29,7 @@ from mmcli.workflows.evaluate_vectors import Side, load_side, open_aligner, reso
 from mmcli.workflows.output_files import refuse_file
 from mmcli.workflows.prediction_files import check_predictions, write_predictions
 from mmcli.workflows.queries import modality_of_key
+from mmcli.workflows.trained_rows import seen_warning
 
 #: Rows scored at a time.
 _ROWS = 8192
@@ -125,7 +126,7 @@ def evaluate_zeroshot(
         "without_vector": side.lacking,
         "without_label": int((codes[np.isin(chosen.rows, side.rows)] < 0).sum()),
         **_scores(config, store, found),
-        "warnings": read_by.warnings,
+        "warnings": [*read_by.warnings, *seen_warning(aligner, store, chosen.rows)],
     }
     unknown = len(side.rows) - len(found.scored) - report["without_label"]
     report["with_unknown_label"] = unknown

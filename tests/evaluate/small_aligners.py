@@ -2,18 +2,25 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mmcli.align.aligner import KIND, binding, flattened
 from mmcli.align.tower import Branch, Tower
 from mmcli.store.artifact import ArtifactWriter
+from mmcli.store.manifest import MANIFEST, file_record
 from mmcli.store.reader import Store
 from mmcli.store.tensors import save_tensors
 
 
-def write_aligner(path: Path, store: Path, maps: dict[str, np.ndarray]) -> Path:
-    """An aligner that multiplies the key of each modality by its matrix."""
+def write_aligner(
+    path: Path, store: Path, maps: dict[str, np.ndarray], splits: dict[str, Any] | None = None
+) -> Path:
+    """An aligner that multiplies the key of each modality by its matrix.
+
+    splits: those it says it was trained with, on that store.
+    """
     towers = {
         modality: Tower(
             (Branch((modality,), "linear", layers=1),),
@@ -28,6 +35,7 @@ def write_aligner(path: Path, store: Path, maps: dict[str, np.ndarray]) -> Path:
         "method": "linear",
         "between": list(maps),
         "keys": keys,
+        "run": {"splits": splits or {}},
         "directions": {"both": {name: tower.to_json() for name, tower in towers.items()}},
     }
     with ArtifactWriter(path, KIND, {}, "f") as writer:
@@ -38,6 +46,7 @@ def write_aligner(path: Path, store: Path, maps: dict[str, np.ndarray]) -> Path:
                 "model": writer.name("model", ".safetensors"),
                 "config": writer.name("config", ".json"),
                 "space": "aligned@0123456789ab",
+                "store": {"manifest_sha256": file_record(store / MANIFEST)["sha256"]},
                 "versions": {"mmcli": "0"},
             }
         )

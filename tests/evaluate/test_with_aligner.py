@@ -1,12 +1,14 @@
 """Evaluations through an aligner, and against one."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from mmcli.core.errors import BadInput, SpaceMismatch, UsageError
+from mmcli.data.splits import SplitOptions
 from mmcli.workflows.evaluate_pairs import PairsConfig, evaluate_pairs
 from mmcli.workflows.evaluate_retrieval import RetrievalConfig, evaluate_retrieval
 from tests.evaluate.small_aligners import write_aligner
@@ -82,3 +84,25 @@ def test_what_is_not_finite_is_named_before_it_is_mapped(tmp_path: Path) -> None
     bad = write_store(tmp_path / "bad", {"image": image, "text": unit(6, DIM)})
     with pytest.raises(BadInput, match="`image` of item `i004`"):
         evaluate_retrieval(RetrievalConfig(str(bad), "text", "image", aligner=str(aligner)))
+
+
+def test_rows_that_trained_the_aligner_are_no_test(tmp_path: Path) -> None:
+    vectors = {"image": unit(ROWS, DIM), "text": unit(ROWS, DIM)}
+    columns = {"fold": [n % 4 for n in range(ROWS)]}
+    store = write_store(tmp_path / "s", vectors, columns)
+    maps = {"image": np.eye(DIM), "text": np.eye(DIM)}
+    aligner = write_aligner(tmp_path / "a", store, maps, {"fold": 1, "val_fraction": 0.2})
+
+    def warnings(where: Path, **options: Any) -> list[str]:
+        settings = {"aligner": str(aligner), "bootstrap": 0, **options}
+        return evaluate_retrieval(RetrievalConfig(str(where), "text", "image", **settings))[
+            "warnings"
+        ]
+
+    (said,) = warnings(store)
+    assert said.startswith("30 of the 40 rows") and "no test" in said
+    assert warnings(store, splits=SplitOptions(fold=1)) == []
+    assert len(warnings(store, splits=SplitOptions(fold=2))) == 1
+    assert len(warnings(store, aligner=None, against=str(aligner))) == 1
+    other = write_store(tmp_path / "o", vectors, {"other": columns["fold"]})
+    assert warnings(other) == []
