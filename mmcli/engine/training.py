@@ -107,7 +107,9 @@ class _Loop:
         self.method, self.options, self.folder = method, options, checkpoint
         precision = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}[options.dtype]
         self.accelerator = Accelerator(
-            cpu=options.device == "cpu", mixed_precision=precision, step_scheduler_with_optimizer=False
+            cpu=options.device == "cpu",
+            mixed_precision=precision,
+            step_scheduler_with_optimizer=False,
         )
         self.total = max(1, options.epochs * method.steps)
         optimizer = self.torch.optim.AdamW(self._groups(), lr=options.lr)

@@ -100,6 +100,9 @@ class TensorFile:
                 f"`{self.path}`: `{name}` is {code}, which numpy cannot hold",
                 "save it as F32 or F16",
             )
+        if not shape:  # a single number has no rows
+            scalar: Array = self._file.get_tensor(name)
+            return scalar
         stop = shape[0] if stop is None else min(stop, shape[0])
         if stop <= start or 0 in shape:
             return np.zeros((max(0, stop - start), *shape[1:]), np.dtype(_NAMES[code]))

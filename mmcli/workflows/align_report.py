@@ -64,8 +64,8 @@ def card(
 ## Use
 
 `mmcli align apply ALIGNER STORE -o ALIGNED`, `mmcli retrieve index STORE -o INDEX --aligner
-ALIGNER`, `mmcli evaluate retrieval STORE --query Q --target T --aligner ALIGNER`. It fits stores of the
-encoders above and no others. The scores hold for data like that of the test rows.
+ALIGNER`, `mmcli evaluate retrieval STORE --query Q --target T --aligner ALIGNER`. It fits stores of
+the encoders above and no others. The scores hold for data like that of the test rows.
 """
 
 

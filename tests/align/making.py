@@ -48,7 +48,7 @@ def planted(
               "weights_sha256": "0" * 64, "sequence": False}
         for key, dim in dims.items()
     }  # fmt: skip
-    edges = np.linspace(0, rows, shards + 1).astype(int)
+    edges = np.linspace(0, rows, shards + 1).astype(int).tolist()
     with StoreWriter(path, keys, {"spec": "planted"}, {}, f"seed {seed}") as writer:
         for index, (start, stop) in enumerate(zip(edges, edges[1:], strict=False)):
             here = slice(start, stop)
