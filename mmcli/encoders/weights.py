@@ -6,6 +6,7 @@ Packages that ship weights are located, never imported.
 
 import hashlib
 import importlib.util
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from mmcli.engine.device import Placement
 from mmcli.engine.fast_linear import accelerate, applies
 from mmcli.engine.torch_stack import load_torch
 
+_CONVERT = "convert it to safetensors where you trust it"
 #: Files that hold weights in a model folder, safest first.
 _WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin", "model.pth", "pytorch_model.pth")
 
@@ -78,11 +80,12 @@ def read_state(path: Path) -> dict[str, Any]:
             from safetensors.torch import load_file
 
             return dict(load_file(path))
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, about pickles that it then refuses
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling and parsing fail in many ways, all of them the file's
         raise BadInput(
-            f"`{path}` is not a weight file that can be read safely",
-            "convert it to safetensors where you trust it",
+            f"`{path}` is not a weight file that can be read safely", _CONVERT
         ) from error
     return dict(state.get("state_dict", state)) if isinstance(state, dict) else {}
 
@@ -123,12 +126,18 @@ def from_pretrained(build: Any, folder: Path, **options: Any) -> Any:
     Raises BadInput when the folder's weights or configuration do not load.
     """
     try:
-        return build(str(folder), local_files_only=True, **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what matters of them is raised as well
+            return build(str(folder), local_files_only=True, **options)
     except ImportError as error:
         raise MissingResource(
             f"`{folder}` needs a package: {error}".split("\n")[0], "install it with pip"
         ) from error
     except Exception as error:  # corrupt files surface as many types, each naming the folder's file
+        if "weights_only" in str(error):  # torch's words advise to switch the safety off
+            raise BadInput(
+                f"`{folder}`: its weights are a pickle that cannot be read safely", _CONVERT
+            ) from error
         first = str(error).strip().split("\n")[0][:200]
         raise BadInput(
             f"`{folder}` cannot be loaded: {first}", "get the model again, or convert it"
