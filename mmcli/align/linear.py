@@ -27,10 +27,12 @@ WIDTHS = (0.5, 1.0, 2.0)
 WEIGHTS = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0)
 CCA_PENALTIES, CCA_DIM = (0.1, 1.0), 128
 INNER_FOLDS = 5
+#: With more pairs than this two inner folds decide as well.
+MANY_ROWS = 5_000
 #: More rows than this are sampled: a closed form gains nothing from more.
-MOST_ROWS = 20_000
+MOST_ROWS = 10_000
 MOST_HELD = 4000
-MOST_LANDMARKS = 2048
+MOST_LANDMARKS = 1024
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,8 @@ def fit(features: Features, options: AlignOptions, run: FitRun) -> Fitted:
         if wanted == ("cca",):
             raise UsageError("`linear:cca` aligns two modalities", "use ridge for more")
         wanted = tuple(variant for variant in wanted if variant != "cca")
-    folds = inner_folds(features, INNER_FOLDS, run.seed)
+    few = len(features.train) + len(features.val) <= MANY_ROWS
+    folds = inner_folds(features, INNER_FOLDS if few else 2, run.seed)
     key = features.shared_key(anchor) or features.parts[anchor].keys[0]
     chosen: dict[str, Any] = {"anchor": anchor, "anchor_key": key}
     towers = {anchor: _anchor_tower(features, anchor, key)}

@@ -48,9 +48,9 @@ METHODS: Registry[MethodSpec] = Registry(
             "dual",
             "mmcli.align.dual:fit",
             "two mappings that undo each other, from few pairs and many unpaired rows",
-            "sup(f(a), b) + sup(g(b), a) + cyc(g(f(a)), a) + cyc(f(g(b)), b) + MMD",
-            "He et al. 2016, arXiv 1611.00179; Gretton et al. 2012, JMLR 13",
-            variants=("mmd", "moments"),
+            "sup(f(a), b) + sup(g(b), a) + cyc(g(f(a)), a) + cyc(f(g(b)), b) + match(f(A), B)",
+            "He et al. 2016, arXiv 1611.00179; Cuturi 2013, arXiv 1306.0895; Gretton et al. 2012",
+            variants=("transport", "mmd", "moments"),
         ),
         MethodSpec(
             "cross-attention",

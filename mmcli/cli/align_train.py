@@ -31,7 +31,7 @@ Examples:
   mmcli align train store -o aligner --between text,image --method cross-attention
 
 \b
-Methods: linear[:ridge|kernel|procrustes|cca], contrastive[:infonce|sigmoid], dual[:mmd|moments],
+Methods: linear[:ridge|kernel|procrustes|cca], contrastive[:infonce|sigmoid], dual[:transport|mmd|moments],
 cross-attention. What the modalities share before and the closed form are always scored beside it.
 An option that is not given is chosen by the number of rows and written into config.json."""
 

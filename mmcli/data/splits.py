@@ -96,6 +96,31 @@ def split_rows(store: Store, options: SplitOptions, *, train: bool) -> Splits:
     return Splits(names, source)
 
 
+def fold_numbers(store: Store, options: SplitOptions) -> list[int]:
+    """The folds that `--fold` can name, ascending: of the split file, else of the store's column.
+
+    Raises BadInput where there are none.
+    """
+    if options.split_file is not None:
+        path = Path(options.split_file)
+        file = open_parquet(path)
+        where, columns = str(path), file.schema_arrow.names
+        table = read_rows(file, path, [FOLD_COLUMN]) if FOLD_COLUMN in columns else None
+    else:
+        where = str(store.path)
+        table = store.items([FOLD_COLUMN]) if FOLD_COLUMN in store.columns else None
+    hint = "`mmcli data split --folds 5` writes them: give the file as `--split-file`"
+    if table is None:
+        raise BadInput(f"`{where}` has no column `{FOLD_COLUMN}`", hint)
+    values = table.column(FOLD_COLUMN)
+    if not pa.types.is_integer(values.type):
+        raise BadInput(f"column `{FOLD_COLUMN}` of `{where}` holds {values.type}", hint)
+    found = sorted(pc.unique(values.drop_null()).to_pylist())
+    if len(found) < 2:
+        raise BadInput(f"`{where}` has {len(found)} folds", hint)
+    return found
+
+
 def _given(store: Store, options: SplitOptions, train: bool) -> tuple[NDArray[np.str_], str]:
     """The splits as file or columns have them, and which of these it was."""
     if options.split_file is not None:

@@ -14,7 +14,7 @@ from mmcli.cli.output import Sink
 
 def main() -> None:
     """Run the parts named on the command line."""
-    from tests.bench import commands, evaluation, speed
+    from tests.bench import alignment, commands, evaluation, speed
 
     parts = {
         "startup": commands.startup,
@@ -25,6 +25,7 @@ def main() -> None:
         "crashes": commands.crashes,
         "broken": commands.broken,
         "evaluation": evaluation.evaluation,
+        "alignment": alignment.alignment,
     }
     names = sys.argv[1:] or list(parts)
     default = Path(tempfile.gettempdir()) / "mmcli-bench"
