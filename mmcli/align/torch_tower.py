@@ -79,10 +79,11 @@ class TorchTower(torch.nn.Module):  # type: ignore[misc,name-defined]
         if branch.body == "identity":
             return x
         if branch.body == "kernel":
-            z = self._array(number, "landmarks")
+            x, z = x.double(), self._array(number, "landmarks").double()
             square = x.square().sum(1)[:, None] + z.square().sum(1)[None] - 2 * (x @ z.T)
             kernel = torch.exp(-branch.gamma * square.clamp_min(0))
-            return kernel @ self._array(number, "weight0") + self._array(number, "bias0")
+            mapped = kernel @ self._array(number, "weight0").double()
+            return (mapped + self._array(number, "bias0")).float()
         for layer in range(branch.layers):
             if layer:
                 x = torch.nn.functional.gelu(x)

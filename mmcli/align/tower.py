@@ -93,10 +93,12 @@ class Tower:
         if branch.body == "identity":
             return x
         if branch.body == "kernel":
-            z = self._array(number, "landmarks")
-            square = (x * x).sum(1)[:, None] + (z * z).sum(1)[None] - 2 * (x @ z.T)
-            kernel = np.exp(-np.float32(branch.gamma) * np.maximum(square, 0))
-            return kernel @ self._array(number, "weight0") + self._array(number, "bias0")
+            # in double precision: weights of a small penalty are large and cancel
+            x64, z = x.astype(np.float64), self._array(number, "landmarks").astype(np.float64)
+            square = (x64 * x64).sum(1)[:, None] + (z * z).sum(1)[None] - 2 * (x64 @ z.T)
+            kernel = np.exp(-branch.gamma * np.maximum(square, 0))
+            mapped = kernel @ self._array(number, "weight0").astype(np.float64)
+            return (mapped + self._array(number, "bias0")).astype(np.float32)
         for layer in range(branch.layers):
             if layer:
                 x = gelu(x)

@@ -1,5 +1,6 @@
 """Stores whose modalities are known functions of one hidden cause, for tests of alignment."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def planted(
     }  # fmt: skip
     edges = np.linspace(0, rows, shards + 1).astype(int).tolist()
     with StoreWriter(path, keys, {"spec": "planted"}, {}, f"seed {seed}") as writer:
-        for index, (start, stop) in enumerate(zip(edges, edges[1:], strict=False)):
+        for index, (start, stop) in enumerate(pairwise(edges)):
             here = slice(start, stop)
             items = pa.table({
                 "id": [f"{seed}-{i}" for i in range(start, stop)],

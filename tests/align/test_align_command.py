@@ -78,7 +78,9 @@ def test_methods_beat_chance_and_say_what_they_did(
 
 def test_dual_can_be_applied_one_way(run: Run, store: Path, tmp_path: Path) -> None:
     words = ("--method", "dual", "--paired", "0.5", *FAST)
-    assert run("align", "train", store, "-o", "d", "--between", "text,image", *words).returncode == 0
+    assert (
+        run("align", "train", store, "-o", "d", "--between", "text,image", *words).returncode == 0
+    )
     done = run("align", "apply", "d", store, "-o", "out", "--direction", "text-to-image")
     assert done.returncode == 0, done.stderr
     out, given = Store.open(tmp_path / "out"), Store.open(store)
