@@ -12,8 +12,8 @@ from typing import Any
 from tests.bench.material import stamps
 
 Row = dict[str, Any]
-TRAIN_VOICES = ("en-us+f3", "en-us+m3", "en-gb+f2")
-TEST_VOICES = ("en-us+f4", "en-gb+m5")
+TRAIN_VOICES = ("en-us+f3", "en-us+m3", "en-gb-scotland+f2")
+TEST_VOICES = ("en-us+f4", "en-029+m4")
 
 
 def speech(cache: Path) -> list[Row]:
