@@ -44,12 +44,17 @@ Examples:
   mmcli retrieve search index --speech question.wav -k 3 --html found.html
   mmcli retrieve search index --like animals/tiger --columns image --format tsv
   mmcli retrieve search index --queries questions.tsv --format jsonl
+  mmcli retrieve search index "a red cube on a blue ball" --rerank pairs --rerank-top 100
   mmcli retrieve search index "a tiger" --format jsonl | jq -r .image | mmcli extract - -o tigers
 
 \b
 VALUE=WEIGHT weighs a part of the query; a negative weight pushes away from it. The words given
 first weigh 1. A file of queries is JSON lines, TSV or CSV with columns text, image, speech, like
-(and id), else one text a line; - is stdin."""
+(and id), else one text a line; - is stdin.
+--rerank puts the best --rerank-top of a query of one part into the order of a cross-attention
+aligner, which reads the tokens of the query and the patches of each item: score is then its own
+(a logit, any number), retrieval_score what the index said, and --min-score is of score. It reads
+the store that the index was made of, extracted with --sequence, and it imports torch."""
 
 app = typer.Typer(
     help="Make an index of a store and search it by words, pictures or recordings.",
@@ -166,6 +171,13 @@ def search(
     min_score: Annotated[
         float | None, typer.Option("--min-score", help="Leave out results that score less.")
     ] = None,
+    rerank: Annotated[
+        str | None,
+        typer.Option("--rerank", help="An aligner that scores pairs orders the best anew."),
+    ] = None,
+    rerank_top: Annotated[
+        int, typer.Option("--rerank-top", help="How many of the best --rerank looks at.")
+    ] = 50,
     columns: Annotated[
         list[str] | None,
         typer.Option("--columns", help="Columns of the items, as in image,text. Default: all."),
@@ -226,6 +238,8 @@ def search(
             verify=verify,
             device=device,
             precision=precision,
+            rerank=rerank,
+            rerank_top=rerank_top,
         )
     )
     for note in result.notes:

@@ -13,7 +13,7 @@ from mmcli.core.types import PART_COLUMNS
 
 PATH_COLUMNS = ("image", "speech", "video")
 #: Columns that a search adds; a source's own column of that name prints as `item_<name>`.
-ADDED = ("query", "rank", "score")
+ADDED = ("query", "rank", "score", "retrieval_score")
 
 
 def display_name(column: str) -> str:
@@ -38,11 +38,21 @@ def path_from_here(root: str | None, path: str, here: str | None = None) -> str:
 
 
 def result_row(
-    item: Mapping[str, Any], rank: int, score: float, query: str | None, root: str | None
+    item: Mapping[str, Any],
+    rank: int,
+    score: float,
+    query: str | None,
+    root: str | None,
+    retrieval_score: float | None = None,
 ) -> dict[str, Any]:
-    """One row: query (where there are several), rank, score, then the item's columns."""
+    """One row: query (where there are several), rank, score, then the item's columns.
+
+    retrieval_score: the index's own, where `score` is a re-ranker's.
+    """
     row: dict[str, Any] = {} if query is None else {"query": query}
     row |= {"rank": rank, "score": round(score, 6)}
+    if retrieval_score is not None:
+        row["retrieval_score"] = round(retrieval_score, 6)
     for column, value in item.items():
         if column in PATH_COLUMNS and isinstance(value, str) and value:
             value = path_from_here(root, value)

@@ -1,14 +1,15 @@
 """`retrieve search`: queries by words, pictures, recordings or ids against an index.
 
 With words alone it imports ONNX Runtime, tokenizers, pyarrow, numpy and FAISS, never torch: the
-text tower opens in a thread while the others are imported. Prints nothing.
+text tower opens in a thread while the others are imported. With `--rerank` a pair scorer, on torch,
+puts the best of them in a new order. Prints nothing.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmcli.core.errors import BadInput, SpaceMismatch, UsageError
 from mmcli.engine.device import check_words
@@ -16,10 +17,18 @@ from mmcli.index.layout import check, open_index, query_files
 from mmcli.workflows.query_file import Query, QueryPart
 from mmcli.workflows.result_rows import display_name, order_columns, result_row
 
+if TYPE_CHECKING:
+    from mmcli.index.search import Hits
+    from mmcli.workflows.search_rerank import Reranked, SearchReranker
+
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """What `mmcli retrieve search` can be told. columns: of the items; None is all."""
+    """What `mmcli retrieve search` can be told. columns: of the items; None is all.
+
+    rerank: an aligner that scores pairs, which puts the best `rerank_top` in a new order; then
+    `score` and `min_score` are its own, and `retrieval_score` is the index's.
+    """
 
     index: str
     queries: tuple[Query, ...]
@@ -32,6 +41,8 @@ class SearchConfig:
     verify: str = "once"
     device: str = "auto"
     precision: str = "auto"
+    rerank: str | None = None
+    rerank_top: int = 50
 
 
 @dataclass
@@ -57,17 +68,22 @@ def search(config: SearchConfig) -> SearchResult:
     check_words(config.device, config.precision)
     if not config.queries:
         raise UsageError("nothing to search for", "give a text, --image, --speech or --like")
+    if config.rerank:
+        from mmcli.workflows.search_rerank import check_rerankable
+
+        check_rerankable(config.queries, config.k, config.rerank_top)
     if config.html:
         _refuse_html(Path(config.html), config.force)
     folder = Path(config.index)
     manifest = open_index(folder)
-    kinds = {part.kind for query in config.queries for part in query.parts}
+    kinds: set[str] = {part.kind for query in config.queries for part in query.parts}
     _check_possible(config, manifest, kinds)
     names = [manifest["index"], manifest["items"]]
     names += [name for kind in sorted(kinds) for name in query_files(manifest, kind)]
     check(folder, manifest, names, config.verify)
     if any(part.given for query in config.queries for part in query.parts if part.kind == "like"):
         config = _with_whole_ids(config, folder / manifest["items"])
+    reranker = _open_reranker(config, manifest) if config.rerank else None
 
     from mmcli.workflows.query_vectors import QueryVectors
 
@@ -87,27 +103,46 @@ def search(config: SearchConfig) -> SearchResult:
             )
         wanted = _columns(config, items)
         queries, exclude = vectors.combined(index, items, config.device, config.precision)
-    hits = nearest(
+    first = nearest(
         index,
         queries,
-        config.k,
+        config.rerank_top if reranker else config.k,
         manifest["metric"],
-        min_score=config.min_score,
+        min_score=None if reranker else config.min_score,
         exclude=exclude,
     )
-    found = items.take([row for hit in hits for row in hit.rows], wanted)
+    hits: Sequence[Hits | Reranked] = first
+    if reranker:
+        hits = reranker.rerank(first, items, config.k, config.min_score)
     root = manifest.get("source_root")
-    at = 0
+    found = iter(items.take([row for hit in hits for row in hit.rows], wanted))
     for query, hit in zip(config.queries, hits, strict=True):
         name = query.name if config.several else None
-        for rank, score in enumerate(hit.scores, 1):
-            result.rows.append(result_row(found[at], rank, score, name, root))
-            at += 1
+        before = getattr(hit, "retrieval", (None,) * len(hit.scores))
+        for rank, (score, own) in enumerate(zip(hit.scores, before, strict=True), 1):
+            result.rows.append(result_row(next(found), rank, score, name, root, own))
     result.columns = [*(["query"] if config.several else []), "rank", "score"]
+    result.columns += ["retrieval_score"] if reranker else []
     result.columns += [display_name(column) for column in wanted]
     if config.html:
-        _write_gallery(config, result, hits, items, root)
+        from mmcli.workflows.search_page import write_page
+
+        write_page(config.html, config.index, config.queries, hits, items, root)
     return result
+
+
+def _open_reranker(config: SearchConfig, manifest: dict[str, Any]) -> "SearchReranker":
+    from mmcli.workflows.search_rerank import SearchReranker
+
+    return SearchReranker(
+        config.rerank or "",
+        config.index,
+        manifest,
+        config.queries,
+        config.device,
+        config.precision,
+        config.verify,
+    )
 
 
 def _with_whole_ids(config: SearchConfig, items: Path) -> SearchConfig:
@@ -153,59 +188,3 @@ def _refuse_html(path: Path, force: bool) -> None:
         )
     if path.exists() and not force:
         raise BadInput(f"`{path}` already exists", "`--force` replaces it")
-
-
-def _write_gallery(
-    config: SearchConfig,
-    result: SearchResult,
-    hits: Sequence[Any],
-    items: Any,
-    root: str | None,
-) -> None:
-    """The page shows every column, whichever were asked for in the rows."""
-    from mmcli.report.gallery import Card, Section, render_gallery
-    from mmcli.store.atomic import write_bytes
-
-    columns = order_columns(items.columns, None)
-    found = iter(items.take([row for hit in hits for row in hit.rows], columns))
-    sections = []
-    for query, hit in zip(config.queries, hits, strict=True):
-        cards = []
-        for rank, score in enumerate(hit.scores, 1):
-            row = result_row(next(found), rank, score, None, root)
-            shown = ("rank", "score", "id", "image", "speech", "text")
-            fields = {name: value for name, value in row.items() if name not in shown}
-            cards.append(
-                Card(
-                    rank=rank,
-                    score=score,
-                    id=str(row["id"]),
-                    image=row.get("image") or None,
-                    audio=row.get("speech") or None,
-                    text=row.get("text") or None,
-                    fields=fields,
-                )
-            )
-        sections.append(
-            Section(
-                heading=_heading(query),
-                cards=cards,
-                images=[part.value for part in query.parts if part.kind == "image"],
-                audio=[part.value for part in query.parts if part.kind == "speech"],
-            )
-        )
-    page = render_gallery(
-        f"mmcli · {Path(config.index).resolve().name}", sections, f"{items.rows} vectors searched"
-    )
-    write_bytes(Path(config.html or ""), page.encode())
-
-
-def _heading(query: Query) -> str:
-    return " ".join(_part_heading(part, i) for i, part in enumerate(query.parts))
-
-
-def _part_heading(part: QueryPart, position: int) -> str:
-    sign = "−" if part.weight < 0 else "+" if position else ""
-    size = "" if abs(part.weight) == 1 else f"{abs(part.weight):g} × "
-    kind = "like " if part.kind == "like" else ""
-    return f"{sign} {size}{kind}{part.value}".strip()

@@ -1,0 +1,52 @@
+"""Tokens, patches and frames of a store, mapped into memory: any rows, in any order.
+
+What the kernel maps is file cache, not memory of this process. Knows nothing about models.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from mmcli.core.errors import BadInput
+from mmcli.store.reader import Store
+from mmcli.store.records import DTYPES, Array
+from mmcli.store.tensors import TensorFile, data_offset
+
+
+class MappedSequences:
+    """The sequences of one key, as one read-only map a shard; offsets are in memory.
+
+    Raises BadInput when the key has none.
+    """
+
+    def __init__(self, store: Store, key: str) -> None:
+        if not store.key(key)["sequence"]:
+            raise BadInput(
+                f"key `{key}` of `{store.path}` has no sequences", "extract it with `--sequence`"
+            )
+        self.key = key
+        self._starts: list[int] = []
+        self._shards: list[tuple[Array, Array]] = []
+        for start, rows, _, files in store.iter_shards():
+            if rows == 0:
+                continue
+            file = TensorFile(files[key])
+            shape = file.shape("values")
+            dtype = np.dtype(DTYPES[file.dtype("values")]).newbyteorder("<")
+            values: Array = np.zeros(shape, dtype)
+            if shape[0]:  # an empty array cannot be mapped
+                offset = data_offset(files[key], "values")
+                values = np.memmap(files[key], dtype, "r", offset=offset, shape=shape)
+            self._starts.append(start)
+            self._shards.append((file.read("offsets"), values))
+
+    def take(self, rows: Iterable[int]) -> list[Array]:
+        """float32 `(length, dim)` a row, in the order given; of length 0 where a row has none."""
+        found = []
+        for row in rows:
+            shard = int(np.searchsorted(self._starts, row, side="right")) - 1
+            offsets, values = self._shards[shard]
+            at = int(row) - self._starts[shard]
+            part = values[int(offsets[at]) : int(offsets[at + 1])]
+            found.append(np.asarray(part, np.float32))
+        return found
