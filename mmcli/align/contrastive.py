@@ -17,11 +17,11 @@ from mmcli.align import losses
 from mmcli.align.features import Features, Rows, subset
 from mmcli.align.fitting import AlignOptions, FitRun, Fitted
 from mmcli.align.scoring import score_towers, summary
+from mmcli.align.steps import Schedule, run_steps, told, train_options
 from mmcli.align.torch_tower import TorchTower, torch
 from mmcli.align.towers_to_train import starting_towers
 from mmcli.core.errors import UsageError
 from mmcli.engine.exact_top import iter_best
-from mmcli.engine.training import TrainOptions, train
 
 VARIANTS = ("infonce", "sigmoid")
 #: Start of the sigmoid loss, from its paper: scale and bias that make the first loss small.
@@ -36,24 +36,20 @@ MINED_DEPTH = 16
 class Defaults:
     """What is chosen for so many rows, where the user says nothing."""
 
-    epochs: int
+    schedule: Schedule
     batch: int
-    lr: float
     hidden: int
     dropout: float
-    weight_decay: float
-    patience: int
-    ema: float
     tower: str
 
     @classmethod
     def of(cls, rows: int) -> "Defaults":
         """Small data: many short epochs, few parameters, averaged weights; large: the opposite."""
         if rows < 5_000:
-            return cls(40, 256, 1e-3, 512, 0.3, 0.1, 15, 0.95, "linear")
+            return cls(Schedule(40, 1e-3, 0.1, 15, 0.95), 256, 512, 0.3, "linear")
         if rows < 100_000:
-            return cls(20, 1024, 1e-3, 1024, 0.2, 0.02, 4, 0.99, "mlp")
-        return cls(5, 8192, 1e-3, 1024, 0.1, 0.01, 2, 0.0, "mlp")
+            return cls(Schedule(20, 1e-3, 0.02, 4, 0.99), 1024, 1024, 0.2, "mlp")
+        return cls(Schedule(5, 1e-3, 0.01, 2, 0.0), 8192, 1024, 0.1, "mlp")
 
 
 class Contrastive:
@@ -81,21 +77,7 @@ class Contrastive:
         # with hard negatives a batch holds fewer anchors, and as many rows
         self.anchors = max(1, self.batch // (1 + self.hard))
         self.steps = max(1, len(self.rows) // self.anchors)
-        self.train_options = TrainOptions(
-            epochs=options.epochs or known.epochs,
-            lr=options.lr or known.lr,
-            weight_decay=(
-                known.weight_decay if options.weight_decay is None else options.weight_decay
-            ),
-            warmup=options.warmup,
-            ema=known.ema if options.ema is None else options.ema,
-            clip=options.clip,
-            patience=known.patience if options.patience is None else options.patience,
-            seed=run.seed,
-            device=run.device,
-            dtype=run.dtype,
-            checkpoint_s=run.checkpoint_s,
-        )
+        self.train_options = train_options(known.schedule, options, run)
 
     # -- batches -------------------------------------------------------------------------------
 
@@ -199,18 +181,12 @@ class Contrastive:
 
     def chosen(self) -> dict[str, Any]:
         """The settings of this run, for the record."""
-        told = self.train_options
         return {
             "variant": self.variant,
-            "epochs": told.epochs,
             "batch": self.batch,
-            "lr": told.lr,
-            "weight_decay": told.weight_decay,
             "tower": self.tower,
             **({"hidden": self.hidden} if self.tower == "mlp" else {}),
-            "ema": told.ema,
             "dropout": self.dropout,
-            "patience": told.patience,
             "hard_negatives": self.hard,
             "scale": float(self.model.scale().detach()),
         }
@@ -251,22 +227,11 @@ def fit(features: Features, options: AlignOptions, run: FitRun) -> Fitted:
     """Train the towers; keep those of the epoch with the best validation hit@k."""
     torch.manual_seed(run.seed)
     method = Contrastive(features, options, run)
-    method.model.to(run.device)
-    done = train(
-        method,
-        method.train_options,
-        checkpoint=run.checkpoint,
-        resume=run.resume,
-        progress=run.progress,
-    )
+    done = run_steps(method, run)
     towers = method.model.finished()
     val = score_towers(features, towers, features.val) if len(features.val) else {}
-    return Fitted(
-        {"both": towers},
-        {**method.chosen(), "best_epoch": done.best_epoch, "steps": done.steps},
-        history=done.history,
-        val=val,
-    )
+    chosen = {**method.chosen(), **told(method.train_options, done)}
+    return Fitted({"both": towers}, chosen, history=done.history, val=val)
 
 
 def ahead(function: Callable[[Any], Any], values: Iterator[Any]) -> Iterator[Any]:

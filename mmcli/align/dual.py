@@ -24,11 +24,11 @@ from mmcli.align.distributions import mmd, moments, transport
 from mmcli.align.features import Features, Part, Rows
 from mmcli.align.fitting import AlignOptions, FitRun, Fitted
 from mmcli.align.scoring import score_towers, summary
+from mmcli.align.steps import Schedule, run_steps, told, train_options
 from mmcli.align.torch_tower import TorchTower, torch, unit
 from mmcli.align.tower import Branch, Tower, branch_input
 from mmcli.align.towers_to_train import mapping_tower, preparation
 from mmcli.core.errors import UsageError
-from mmcli.engine.training import TrainOptions, train
 
 MATCHING = {"mmd": mmd, "moments": moments}
 #: Inverse temperature of p(b | f(a)): fixed, since only the order of the cosines matters.
@@ -86,19 +86,8 @@ class Dual:
         self.dropout = 0.3 if options.dropout is None else options.dropout
         self.model = _Model(self)
         self.plain: frozenset[str] = frozenset()
-        self.train_options = TrainOptions(
-            epochs=options.epochs or max(20, min(60, 600 // self.steps)),
-            lr=options.lr or 1e-3,
-            weight_decay=0.1 if options.weight_decay is None else options.weight_decay,
-            warmup=options.warmup,
-            ema=0.95 if options.ema is None else options.ema,
-            clip=options.clip,
-            patience=15 if options.patience is None else options.patience,
-            seed=run.seed,
-            device=run.device,
-            dtype=run.dtype,
-            checkpoint_s=run.checkpoint_s,
-        )
+        epochs = max(20, min(60, 600 // self.steps))
+        self.train_options = train_options(Schedule(epochs, 1e-3, 0.1, 15, 0.95), options, run)
 
     def _parts(self) -> list[tuple[str, Part]]:
         return [(name, self.features.parts[name]) for name in self.names]
@@ -203,14 +192,9 @@ class Dual:
 
     def chosen(self) -> dict[str, Any]:
         """The settings of this run, for the record."""
-        told = self.train_options
         return {
             "variant": self.variant,
-            "epochs": told.epochs,
             "batch": self.batch,
-            "lr": told.lr,
-            "weight_decay": told.weight_decay,
-            "ema": told.ema,
             "tower": self.tower,
             "dropout": self.dropout,
             "cycle_weight": self.cycle,
@@ -254,17 +238,10 @@ def fit(features: Features, options: AlignOptions, run: FitRun) -> Fitted:
     """Train both mappings; keep those of the epoch with the best validation hit@k."""
     torch.manual_seed(run.seed)
     method = Dual(features, options, run)
-    method.model.to(run.device)
-    done = train(
-        method,
-        method.train_options,
-        checkpoint=run.checkpoint,
-        resume=run.resume,
-        progress=run.progress,
-    )
+    done = run_steps(method, run)
     directions = method.directions()
     val = score_towers(features, directions["both"], features.val) if len(features.val) else {}
-    chosen = {**method.chosen(), "best_epoch": done.best_epoch, "steps": done.steps}
+    chosen = {**method.chosen(), **told(method.train_options, done)}
     return Fitted(directions, chosen, history=done.history, val=val)
 
 

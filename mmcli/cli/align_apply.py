@@ -1,7 +1,5 @@
 """`mmcli align apply`: a store's embeddings through an aligner."""
 
-from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Annotated
 
 import typer
@@ -15,6 +13,7 @@ from mmcli.cli.options import (
     Verify,
     check_choice,
     describe_sources,
+    words_of,
 )
 from mmcli.cli.output import Sink
 
@@ -68,27 +67,18 @@ def apply(
     from mmcli.workflows.align_apply import ApplyConfig
     from mmcli.workflows.align_apply import apply as run
 
-    names = [part.strip() for value in only or [] for part in value.split(",") if part.strip()]
     settings = ApplyConfig(
         aligner=aligner,
         store=store,
         output=output,
         direction=direction,
-        only=tuple(names),
+        only=tuple(words_of(only)),
         force=force,
         resume=resume,
         dry_run=dry_run,
         verify=verify,
     )
-    with ExitStack() as stack:
-        bar: Callable[[int], None] | None = None
-
-        def progress(done: int, total: int) -> None:
-            nonlocal bar
-            if bar is None:  # only now is the number of rows known
-                bar = stack.enter_context(sink.progress("apply", total))
-            bar(done)
-
+    with sink.counting("apply") as progress:
         report = run(settings, progress)
     if json or dry_run or not quiet:
         sink.report(report, json)

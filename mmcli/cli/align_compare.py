@@ -15,6 +15,7 @@ from mmcli.cli.options import (
     Verify,
     check_choice,
     describe_sources,
+    words_of,
 )
 from mmcli.cli.output import Sink
 from mmcli.cli.split_options import GroupBy, SplitFile, ValFraction
@@ -89,13 +90,13 @@ def compare(
     settings = CompareConfig(
         store=store,
         data=DataConfig(
-            between=tuple(_split(between)),
-            keys=tuple(_split(keys)),
+            between=tuple(words_of(between)),
+            keys=tuple(words_of(keys)),
             positive_by=positive_by,
             paired=paired,
             splits=splits,
         ),
-        methods=tuple(_split(method)) or ("linear", "contrastive", "dual"),
+        methods=tuple(words_of(method)) or ("linear", "contrastive", "dual"),
         options=AlignOptions(epochs=epochs),
         seed=seed,
         device=device,
@@ -121,7 +122,3 @@ def _short(row: Mapping[str, Any]) -> dict[str, Any]:
         else:
             shown[name] = f"{value:.3f}" if name != "seconds" and name != "method" else value
     return shown
-
-
-def _split(values: list[str] | None) -> list[str]:
-    return [part.strip() for value in values or [] for part in value.split(",") if part.strip()]

@@ -1,8 +1,7 @@
 """`mmcli align train`: a map between the modalities of a store, beside its baselines."""
 
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -18,6 +17,7 @@ from mmcli.cli.options import (
     Verify,
     check_choice,
     describe_sources,
+    words_of,
 )
 from mmcli.cli.output import Sink
 from mmcli.cli.split_options import Fold, GroupBy, SplitColumn, SplitFile, ValFraction
@@ -31,8 +31,9 @@ Examples:
   mmcli align train store -o aligner --between text,image --method cross-attention
 
 \b
-Methods: linear[:ridge|kernel|procrustes|cca], contrastive[:infonce|sigmoid], dual[:transport|mmd|moments],
-cross-attention. What the modalities share before and the closed form are always scored beside it.
+Methods: linear[:ridge|kernel|procrustes|cca], contrastive[:infonce|sigmoid],
+dual[:transport|mmd|moments], cross-attention. What the modalities share before and the closed form
+are always scored beside it.
 An option that is not given is chosen by the number of rows and written into config.json."""
 
 
@@ -170,8 +171,8 @@ def train(
         store=store,
         output=output,
         data=DataConfig(
-            between=tuple(_split(between)),
-            keys=tuple(_split(keys)),
+            between=tuple(words_of(between)),
+            keys=tuple(words_of(keys)),
             positive_by=positive_by,
             paired=paired,
             unpaired=unpaired,
@@ -211,15 +212,7 @@ def train(
         dry_run=dry_run,
         command=_command(),
     )
-    with ExitStack() as stack:
-        bar: Callable[[int], None] | None = None
-
-        def progress(done: int, total: int) -> None:
-            nonlocal bar
-            if bar is None:  # only now is the number of steps known
-                bar = stack.enter_context(sink.progress("align", total))
-            bar(done)
-
+    with sink.counting("align") as progress:
         report = run(settings, Listeners(sink.info, progress))
     if json or dry_run:
         sink.report(report, json)
@@ -251,7 +244,3 @@ def _command() -> str:
     import shlex
 
     return shlex.join(["mmcli", *sys.argv[1:]])
-
-
-def _split(values: list[str] | None) -> list[str]:
-    return [part.strip() for value in values or [] for part in value.split(",") if part.strip()]

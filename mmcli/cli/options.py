@@ -80,6 +80,11 @@ def check_choice(option: str, value: str, choices: tuple[str, ...]) -> str:
     return value
 
 
+def words_of(values: list[str] | None) -> list[str]:
+    """The words of an option that takes `a,b` and may be repeated."""
+    return [part.strip() for value in values or [] for part in value.split(",") if part.strip()]
+
+
 def describe_sources(context: typer.Context) -> list[str]:
     """One line an option: its value and where it came from (flag, variable, file, default)."""
     words = {

@@ -9,7 +9,7 @@ import math
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 #: Wider cells of a table are cut, so that a caption cannot push the columns apart.
@@ -89,6 +89,19 @@ class Sink:
             def update(done: int) -> None:
                 speed = bar.tasks[0].speed
                 bar.update(task, completed=done, rate=f"{speed:.1f} items/s" if speed else "")
+
+            yield update
+
+    @contextmanager
+    def counting(self, label: str) -> Iterator[Callable[[int, int], None]]:
+        """A progress bar for a total that is known only at the first report; `set(done, total)`."""
+        with ExitStack() as stack:
+            bar: list[Callable[[int], None]] = []
+
+            def update(done: int, total: int) -> None:
+                if not bar:
+                    bar.append(stack.enter_context(self.progress(label, total)))
+                bar[0](done)
 
             yield update
 

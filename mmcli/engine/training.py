@@ -240,7 +240,7 @@ class _Loop:
             "at": self.at,
             "sums": self.sums,
             "done": {**asdict(self.done), "best_score": _finite(self.done.best_score)},
-            "schedule": self.schedule.state_dict()["last_epoch"],
+            "schedule": self.schedule.state_dict(),
         }
         write_bytes(self.folder / "latest.json", json.dumps(state, allow_nan=False).encode())
         for old in self.folder.glob("step-*.safetensors"):
@@ -269,8 +269,11 @@ class _Loop:
         done = {**state["done"]}
         done["best_score"] = -math.inf if done["best_score"] is None else done["best_score"]
         self.done = Trained(**done)
-        for _ in range(state["schedule"]):
-            self.schedule.step()
+        self.schedule.load_state_dict(state["schedule"])
+        for group, rate in zip(
+            self.optimizer.param_groups, self.schedule.get_last_lr(), strict=True
+        ):
+            group["lr"] = rate
 
 
 def forget(folder: Path) -> None:

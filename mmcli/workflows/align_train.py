@@ -4,15 +4,13 @@ What the modalities share before, and the closed form, are scored on the same ro
 seeds are trained one after another and the best on validation rows is kept. Prints nothing.
 """
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from mmcli.align.aligner import KIND, flattened
+from mmcli.align.aligner import KIND
 from mmcli.align.features import Rows
 from mmcli.align.fitting import AlignOptions, FitRun, Fitted
 from mmcli.align.registry import METHODS, MethodSpec
@@ -21,11 +19,10 @@ from mmcli.core.errors import UsageError
 from mmcli.core.registry import load_attribute, suggestion
 from mmcli.engine.device import Placement, place, probe
 from mmcli.store.artifact import ArtifactWriter, check_artifact_output
-from mmcli.store.manifest import MANIFEST, canonical, file_record
+from mmcli.store.manifest import MANIFEST, file_record
 from mmcli.store.reader import Store
-from mmcli.store.tensors import save_tensors
 from mmcli.workflows.align_data import AlignData, DataConfig, load_data
-from mmcli.workflows.align_report import card, page
+from mmcli.workflows.align_files import Provenance, write_aligner
 from mmcli.workflows.seed_intervals import averaged
 
 
@@ -104,7 +101,17 @@ def train(config: TrainConfig, listeners: Listeners | None = None) -> dict[str, 
         ]
         best = max(outcomes, key=lambda outcome: outcome.rank)
         report = _report(config, store, data, spec, best, outcomes, baselines, placement)
-        _write(writer, config, store, data, spec, best, outcomes, report, manifest_sha)
+        origin = Provenance(
+            spec=spec,
+            modalities=data.features.modalities,
+            bindings=data.bindings,
+            run=_told(config, str(best.fitted.chosen.get("variant", ""))),
+            command=config.command,
+            store=store.path,
+            store_sha256=manifest_sha,
+        )
+        history = [{"seed": o.seed, **record} for o in outcomes for record in o.fitted.history]
+        write_aligner(writer, best.fitted, origin, report, history)
     return report
 
 
@@ -289,72 +296,3 @@ def _flat(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
         for name, value in values.items()
         if name.startswith("hit@")
     }
-
-
-def _write(
-    writer: ArtifactWriter,
-    config: TrainConfig,
-    store: Store,
-    data: AlignData,
-    spec: MethodSpec,
-    best: Outcome,
-    outcomes: list[Outcome],
-    report: dict[str, Any],
-    manifest_sha: str,
-) -> None:
-    fitted = best.fitted
-    arrays = fitted.arrays if fitted.arrays is not None else flattened(fitted.directions)
-    model = writer.file("model", ".safetensors")
-    save_tensors(model, arrays, {"method": spec.name})
-    digest = file_record(model)["sha256"]
-    space = f"{spec.name}@{digest[:12]}"
-    towers = {
-        direction: {name: tower.to_json() for name, tower in found.items()}
-        for direction, found in fitted.directions.items()
-    }
-    content = {
-        "method": spec.name,
-        "between": list(data.features.modalities),
-        "space": space,
-        "directions": towers,
-        "keys": dict(data.bindings),
-        "chosen": dict(fitted.chosen),
-        "run": _told(config, str(fitted.chosen.get("variant", ""))),
-        "command": config.command,
-        "store": {"path": str(store.path.resolve()), "manifest_sha256": manifest_sha},
-        **(fitted.config or {}),
-    }
-    both = fitted.directions.get("both", {})
-    report["space"] = space if both else None
-    report["dim"] = next(iter(both.values())).dim if both else None
-    history = [
-        {"seed": outcome.seed, **record}
-        for outcome in outcomes
-        for record in outcome.fitted.history
-    ]
-    lines = "".join(canonical(record) + "\n" for record in history)
-    manifest = {
-        "method": spec.name,
-        "modalities": list(data.features.modalities),
-        "space": report["space"],
-        "dim": report["dim"],
-        "normalized": all(tower.normalized for tower in both.values()),
-        "weights_sha256": digest,
-        "model": model.name,
-        "config": writer.write("config", ".json", _json(content)),
-        "metrics": writer.write("metrics", ".json", _json(report)),
-        "history": writer.write("history", ".jsonl", lines),
-        "report": writer.write("report", ".html", page(report, history, config.command)),
-        "card": writer.write("README", ".md", card(report, spec, content, config.command)),
-        "store": content["store"],
-        "versions": {name: version(name) for name in ("mmcli", "torch", "numpy")},
-    }
-    writer.commit(manifest)
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, default=_number) + "\n"
-
-
-def _number(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else str(value)
