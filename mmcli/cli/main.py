@@ -5,11 +5,13 @@ what a verb does is imported when it is called.
 """
 
 import contextlib
+import errno
+import io
 import os
 import signal
 import sys
 from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 
@@ -102,8 +104,11 @@ def main() -> NoReturn:
     """Run the program on `sys.argv` and exit."""
     signal.signal(signal.SIGINT, _on_signal)
     signal.signal(signal.SIGTERM, _on_signal)
+    _mend_streams()
     try:
-        _finish(_run(program(), sys.argv[1:]))
+        code = _run(program(), sys.argv[1:])
+        sys.stdout.flush()  # here a full disk shows
+        _finish(code)
     except Stopped as stopped:
         name = "interrupted" if stopped.code == ExitCode.INTERRUPTED else "terminated"
         _say(name, "finished shards stay usable: run again with `--resume`")
@@ -112,6 +117,20 @@ def main() -> NoReturn:
         _finish(ExitCode.OK)
     except Exception as error:  # every exception becomes an exit code here and nowhere else
         _finish(_explain(error))
+
+
+def _mend_streams() -> None:
+    """A standard stream that is closed is the null device; what is printed is UTF-8 anywhere.
+
+    Python leaves None in place of a stream that its caller closed, and the next file opened would
+    take that stream's number.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+        elif mode == "w" and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
@@ -129,6 +148,8 @@ def _explain(error: Exception) -> int:
         return int(error.exit_code)
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):
         return _explain_usage(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return _explain(OutOfResource("no space left to write", "free some, or write elsewhere"))
     if isinstance(error, MemoryError):
         return _explain(OutOfResource("out of memory", "use a smaller `--batch` or `--shard-size`"))
     if isinstance(error, typer.Abort):
@@ -154,13 +175,11 @@ def _explain_usage(error: Any) -> int:
 
 
 def _say(message: str, hint: str) -> None:
-    try:
-        sys.stdout.flush()
+    _flush(sys.stdout)
+    with contextlib.suppress(OSError):
         print(message, file=sys.stderr)
         if hint:
             print(f"hint: {hint}", file=sys.stderr)
-    except BrokenPipeError:
-        pass
 
 
 def _finish(code: int) -> NoReturn:
@@ -170,8 +189,17 @@ def _finish(code: int) -> NoReturn:
     multiprocessing has semaphores of its own to give back.
     """
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(BrokenPipeError):
-            stream.flush()
+        _flush(stream)
     if "multiprocessing" in sys.modules:
         sys.exit(int(code))
     os._exit(int(code))
+
+
+def _flush(stream: TextIO) -> None:
+    """Write out what waits; what cannot be written is dropped, so that no later flush fails."""
+    try:
+        stream.flush()
+    except OSError:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)

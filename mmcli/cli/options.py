@@ -25,13 +25,7 @@ def read_config(context: typer.Context, path: str | None) -> str | None:
         raise UsageError(f"`--config {path}`: {error.strerror}", "give a TOML file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"`--config {path}`: {error}", "it must be TOML") from error
-    sections = context.command_path.split()[1:]
-    values = {key: value for key, value in table.items() if not isinstance(value, dict)}
-    section: Any = table
-    for name in sections:
-        section = section.get(name, {}) if isinstance(section, dict) else {}
-    if section is not table and isinstance(section, dict):
-        values |= {key: value for key, value in section.items() if not isinstance(value, dict)}
+    values = _values_for(context, table, path)
     known: dict[str, Any] = {}
     for parameter in context.command.params:
         for flag in parameter.opts:
@@ -48,6 +42,28 @@ def read_config(context: typer.Context, path: str | None) -> str | None:
         defaults[str(target.name)] = value
     context.default_map = {**(context.default_map or {}), **defaults}
     return path
+
+
+def _values_for(context: typer.Context, table: dict[str, Any], path: str) -> dict[str, Any]:
+    """The file's values for one verb: those at the top, then those in sections on the way to it.
+
+    A section is a verb's name, as in `[extract]` or `[retrieve.search]`. Raises UsageError for one
+    that no verb has.
+    """
+    values: dict[str, Any] = {}
+    words = context.command_path.split()[1:]
+    command: Any = context.find_root().command
+    for word in [*words, ""]:
+        verbs = getattr(command, "commands", {})
+        for key, value in table.items():
+            if not isinstance(value, dict):
+                values[key] = value
+            elif key not in verbs:
+                hint = suggestion(key, verbs) if verbs else "values are text, numbers or lists"
+                raise UsageError(f"`{path}`: no verb is named `{key}`", hint)
+        table = table.get(word, {})
+        command = verbs.get(word)
+    return values
 
 
 Config = Annotated[

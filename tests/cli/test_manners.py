@@ -6,6 +6,7 @@ import os
 import pty
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -164,6 +165,44 @@ def test_broken_pipe(environment: dict[str, str], tmp_path: Path) -> None:  # 22
     assert process.wait() == 0
 
 
+def test_a_full_disk_behind_stdout(environment: dict[str, str], tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            mmcli_command("models"), stdout=full, stderr=subprocess.PIPE, env=environment, text=True
+        )
+    assert done.returncode == 5
+    assert [line.partition(": ")[0] for line in done.stderr.splitlines()] == ["error", "hint"]
+
+
+@pytest.mark.parametrize(
+    ("words", "closed", "code"),
+    [
+        ("extract nope -o out", "<&-", 3),
+        ("models", "2>&-", 0),
+        ("models", ">&-", 0),
+        ("extract nope -o out", "2>&-", 3),
+    ],
+)
+def test_a_closed_stream_is_no_defect(
+    words: str, closed: str, code: int, environment: dict[str, str], tmp_path: Path
+) -> None:
+    command = f"{sys.executable} -m mmcli {words} {closed}"
+    done = subprocess.run(
+        command, shell=True, env=environment, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr and "error" not in done.stdout
+
+
+def test_output_is_utf8_whatever_the_locale(run: Run, tmp_path: Path) -> None:
+    env = {"PYTHONIOENCODING": "ascii"}
+    (tmp_path / "run.toml").write_text('only = ["图"]\n', "utf-8")
+    done = run("extract", ".", "-o", "x", "--config", "run.toml", env=env)
+    assert done.returncode == 2 and "图" in done.stderr
+
+
 def test_dry_run_writes_nothing(sounds: Path, run: Run, tmp_path: Path) -> None:  # 23
     done = run("extract", sounds, "-o", "out", "-n", *SOUND)
     assert done.returncode == 0 and not (tmp_path / "out").exists()
@@ -209,9 +248,14 @@ def test_precedence_of_settings(sounds: Path, run: Run, tmp_path: Path) -> None:
     assert "shard-size = 2 (variable)" in variable.stderr
     flag = run(*words, "--shard-size", "1", env={"MMCLI_EXTRACT_SHARD_SIZE": "2"})
     assert json.loads(flag.stdout)["shard_rows"] == 1
-    (tmp_path / "run.toml").write_text("shard-sise = 3\n")
-    wrong = run(*words)
-    assert wrong.returncode == 2 and "shard-size" in wrong.stderr
+    for content, meant in (
+        ("shard-sise = 3\n", "shard-size"),
+        ("[extrct]\nshard-size = 3\n", "extract"),
+        ('[extract]\nmap = {text = "caption"}\n', "map"),
+    ):
+        (tmp_path / "run.toml").write_text(content)
+        wrong = run(*words)
+        assert wrong.returncode == 2 and meant in wrong.stderr
 
 
 def test_a_bad_item_gives_exit_six(run: Run, tmp_path: Path) -> None:  # 31
