@@ -35,7 +35,7 @@ def card(
     names = _columns(report["scores"])
     head = "| " + " | ".join(names) + " |\n|" + " --- |" * len(names)
     body = "\n".join(
-        "| " + " | ".join(_cell(row.get(name)) for name in names) + " |" for row in report["scores"]
+        "| " + " | ".join(_shown(row, name) for name in names) + " |" for row in report["scores"]
     )
     rows = report["rows"]
     return f"""# {report["method"]} aligner: {between}
@@ -72,11 +72,18 @@ the encoders above and no others. The scores hold for data like that of the test
 def scores_table(report: Mapping[str, Any]) -> str:
     """The scores beside the baselines' as HTML."""
     names = _columns(report["scores"])
-    return table(names, [[row.get(name) for name in names] for row in report["scores"]])
+    return table(names, [[_shown(row, name) for name in names] for row in report["scores"]])
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in row))
+    """Every measure; which rows they are of stands above the table, an interval in its cell."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return [name for name in names if name != "rows" and not name.endswith(" ±")]
+
+
+def _shown(row: Mapping[str, Any], name: str) -> str:
+    half = row.get(f"{name} ±")
+    return _cell(row.get(name)) + (f" ± {half:.3f}" if isinstance(half, float) else "")
 
 
 def _scored(report: Mapping[str, Any]) -> str:

@@ -49,7 +49,7 @@ def speech(cache: Path) -> list[Row]:
                 method,
                 AlignOptions(),
                 force=True,
-            )  # fmt: skip
+            )
         )
         report = evaluate_retrieval(
             RetrievalConfig(
@@ -59,7 +59,7 @@ def speech(cache: Path) -> list[Row]:
                 aligner=str(aligner),
                 against=str(store),
                 relevant_by="caption",
-            )  # fmt: skip
+            )
         )
         after = report["directions"]["speech-to-image"]["measures"]
         paired = report["against"]["directions"]["speech-to-image"]["measures"]
@@ -89,12 +89,17 @@ def _table(root: Path, folder: Path) -> Path:
         digest = int(hashlib.sha256(caption.encode()).hexdigest(), 16)
         held = digest % 5 == 0
         voices = TEST_VOICES if held else TRAIN_VOICES
-        spoken = folder / f"{number:04d}.wav"
-        if not spoken.exists():
-            write_speech(caption, spoken, voice)
         voice = voices[number % len(voices)]
-        row = {"id": f"{number:04d}", "image": str(picture), "text": caption, "caption": caption,
-               "speech": str(spoken), "voice": voice, "split": "test" if held else "train"}  # fmt: skip
+        spoken = write_speech(caption, folder / f"{number:04d}.wav", voice)
+        row = {
+            "id": f"{number:04d}",
+            "image": str(picture),
+            "text": caption,
+            "caption": caption,
+            "speech": str(spoken),
+            "voice": voice,
+            "split": "test" if held else "train",
+        }
         lines.append(row)
         recording = picture.with_name(f"{picture.stem}_desc.ogg")
         if held and recording.exists():
