@@ -1,12 +1,12 @@
-"""A model that scores pairs of token sequences: each side by itself, then each looking at the other.
+"""A model that scores pairs of token sequences: each side alone, then each looking at the other.
 
     score(a, b) = s · late(a, b) + head(cross(a, b))
 
-`late` is the similarity of projected tokens, each with the best of the other side (FILIP, Yao et al.
-2021, arXiv 2111.07783); `cross` are stacked layers of attention both ways, softmax(Q Kᵀ/√d) V with
-queries of one side and keys of the other (LXMERT, Tan & Bansal 2019, arXiv 1908.07490), whose head
-starts at zero: training begins at what the tokens say by themselves, and corrects it. Knows nothing
-about training or stores.
+`late` is the similarity of projected tokens, each with the best of the other side (FILIP, Yao et
+al. 2021, arXiv 2111.07783); `cross` are stacked layers of attention both ways, softmax(QK'/√d) V
+with queries of one side and keys of the other (LXMERT, Tan & Bansal 2019, arXiv 1908.07490), whose
+head starts at zero: training begins at what the tokens say by themselves, and corrects it.
+Knows nothing about training or stores.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ MOST_SCALE = 100.0
 
 @dataclass(frozen=True)
 class Side:
-    """One modality: its store key, the width of its tokens, the most of them, a grid's side or 0."""
+    """One modality: its key, the width of its tokens, the most of them, a grid's side or 0."""
 
     name: str
     key: str
@@ -160,9 +160,7 @@ class Cross(nn.Module):  # type: ignore[misc,name-defined]
 class PairModel(nn.Module):  # type: ignore[misc,name-defined]
     """The readers of both sides, the layers between them, and the head."""
 
-    def __init__(
-        self, shape: PairShape, dropout: float = 0.0, temperature: float = 0.07
-    ) -> None:
+    def __init__(self, shape: PairShape, dropout: float = 0.0, temperature: float = 0.07) -> None:
         super().__init__()
         self.shape = shape
         self.readers = nn.ModuleList(Reader(side, shape, dropout) for side in shape.sides)

@@ -25,7 +25,7 @@ def grid_side(lengths: Sequence[int]) -> int:
 
 
 def shortened(tokens: Tokens, grid: bool, most: int = LONGEST) -> Tokens:
-    """At most so many tokens `(length, dim)`: means over neighbours, of a grid over square cells."""
+    """At most so many tokens `(length, dim)`: means over neighbours, of a grid over cells."""
     if len(tokens) <= most:
         return tokens
     if not grid:
