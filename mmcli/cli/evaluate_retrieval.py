@@ -6,7 +6,16 @@ from typing import Annotated, Any
 
 import typer
 
-from mmcli.cli.options import Config, Device, Json, Quiet, Verbose, Verify, check_choice
+from mmcli.cli.options import (
+    Config,
+    Device,
+    Json,
+    PrecisionOption,
+    Quiet,
+    Verbose,
+    Verify,
+    check_choice,
+)
 from mmcli.cli.options import describe_sources as sources
 from mmcli.cli.output import Sink
 from mmcli.cli.split_options import Fold, GroupBy, SplitColumn, SplitFile, ValFraction
@@ -19,6 +28,7 @@ Examples:
   mmcli evaluate retrieval store --query speech --target image --relevant-by caption --slice voice
   mmcli evaluate retrieval store --query text --target image --run run.txt --qrels-out qrels.txt
   mmcli evaluate retrieval store --query image --target image --relevant-by category
+  mmcli evaluate retrieval store --query text --target image --rerank pairs --rerank-top 100
 
 \b
 Both directions are scored, every query against every target, by cosine. Measures, each a mean
@@ -37,6 +47,10 @@ tie, so that luck neither helps nor hurts; `trec` orders a tie by descending id,
 Intervals are 95 % bootstrap percentiles over queries. With --relevant-by, or with --group-by, all
 queries of one value are drawn together, since they share their answers; `--group-by id` draws
 each by itself.
+Re-ranking: --rerank puts the best --rerank-top of each query into the order of a cross-attention
+aligner, in front of all others; the ranking before it and the difference are reported beside it.
+It reads sequences (extract --sequence). What --against names is not re-ranked; --run then holds
+only what was re-ranked. --precision is the re-ranker's.
 Rows: those of the split `test` where the store or a file has splits, else all. A row that lacks a
 part is no query or no target, and is counted."""
 
@@ -56,6 +70,13 @@ def retrieval(
     aligner: Annotated[
         str | None, typer.Option("--aligner", help="Map both through this aligner first.")
     ] = None,
+    rerank: Annotated[
+        str | None,
+        typer.Option("--rerank", help="An aligner that scores pairs orders the best anew."),
+    ] = None,
+    rerank_top: Annotated[
+        int, typer.Option("--rerank-top", help="How many of the best --rerank looks at.")
+    ] = 50,
     relevant_by: Annotated[
         str | None,
         typer.Option(
@@ -106,6 +127,7 @@ def retrieval(
     force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
     verify: Verify = "once",
     device: Device = "auto",
+    precision: PrecisionOption = "auto",
     seed: Annotated[int, typer.Option("--seed", help="Seed of resamples and val rows.")] = 0,
     config: Config = None,
     json: Json = False,
@@ -120,13 +142,16 @@ def retrieval(
         for line in sources(context):
             sink.debug(line)
     from mmcli.data.splits import SplitOptions
-    from mmcli.workflows.evaluate_retrieval import Listeners, RetrievalConfig, evaluate_retrieval
+    from mmcli.workflows.evaluate_retrieval import Listeners, evaluate_retrieval
+    from mmcli.workflows.retrieval_config import RetrievalConfig
 
     settings = RetrievalConfig(
         store=store,
         query=query,
         target=target,
         aligner=aligner,
+        rerank=rerank,
+        rerank_top=rerank_top,
         relevant_by=relevant_by,
         qrels=qrels,
         ks=_ranks(k),
@@ -144,6 +169,7 @@ def retrieval(
         force=force,
         verify=verify,
         device=device,
+        precision=precision,
         seed=seed,
     )
     with ExitStack() as stack:
@@ -172,8 +198,8 @@ def show(sink: Sink, report: dict[str, Any], json: bool) -> None:
         return
     from mmcli.workflows import retrieval_tables as tables
 
-    found = [tables.fact_rows, tables.direction_rows, tables.measure_rows, tables.against_rows]
-    found += [tables.slice_rows, tables.diagnostic_rows]
+    found = [tables.fact_rows, tables.direction_rows, tables.measure_rows, tables.before_rows]
+    found += [tables.against_rows, tables.slice_rows, tables.diagnostic_rows]
     shown = [rows for rows in (make(report) for make in found) if rows]
     for number, rows in enumerate(shown):
         if number:

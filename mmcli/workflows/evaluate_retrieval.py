@@ -5,15 +5,13 @@ TREC files and a page. Prints nothing.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mmcli.core.errors import BadInput, UsageError
-from mmcli.data.splits import SplitOptions
-from mmcli.metrics.ranking import TIES
 from mmcli.metrics.relevance import (
     Relevance,
     relevance_by_judgement,
@@ -30,8 +28,9 @@ from mmcli.workflows.evaluate_vectors import (
     open_aligner,
     resolve_names,
 )
-from mmcli.workflows.output_files import refuse_file
+from mmcli.workflows.retrieval_config import RetrievalConfig, check_config, check_sides
 from mmcli.workflows.retrieval_scores import (
+    Reranking,
     Scored,
     Setting,
     compare,
@@ -46,33 +45,8 @@ from mmcli.workflows.trec_files import Judged, read_qrels, transposed, trec_id
 #: Values of a sliced column, each of which has intervals of its own.
 MOST_SLICES = 1000
 
-
-@dataclass(frozen=True)
-class RetrievalConfig:
-    """What `mmcli evaluate retrieval` can be told."""
-
-    store: str
-    query: str
-    target: str
-    aligner: str | None = None
-    relevant_by: str | None = None
-    qrels: str | None = None
-    ks: tuple[int, ...] = (1, 5, 10)
-    ties: str = "expected"
-    bootstrap: int = 1000
-    against: str | None = None
-    slices: tuple[str, ...] = ()
-    split: str | None = None
-    splits: SplitOptions = field(default_factory=SplitOptions)
-    run: str | None = None
-    run_depth: int = 100
-    qrels_out: str | None = None
-    html: str | None = None
-    worst: int = 12
-    force: bool = False
-    verify: str = "once"
-    device: str = "auto"
-    seed: int = 0
+if TYPE_CHECKING:
+    from mmcli.workflows.rerank import Reranker
 
 
 @dataclass
@@ -85,12 +59,14 @@ class Listeners:
 
 @dataclass(frozen=True)
 class Direction:
-    """One direction, scored."""
+    """One direction, scored. before: without the re-ranker, where there is one."""
 
     queries: Side
     targets: Side
     relevant: Relevance
     scored: Scored
+    reranking: Reranking | None = None
+    before: Scored | None = None
 
     @property
     def name(self) -> str:
@@ -112,7 +88,7 @@ def evaluate_retrieval(
     SpaceMismatch for two keys that may not be compared.
     """
     listeners = listeners or Listeners()
-    _check(config)
+    check_config(config)
     store = Store.open(config.store, config.verify)
     aligner = open_aligner(config.aligner)
     names = resolve_names(store, (config.query, config.target), aligner)
@@ -135,7 +111,7 @@ def evaluate_retrieval(
     judged = None if config.qrels is None else read_qrels(config.qrels, ids)
     query = load_side(store, names[0], chosen.rows, aligner)
     target = query if same else load_side(store, names[1], chosen.rows, aligner)
-    _check_sides(config, query, target)
+    check_sides(config, query, target)
     setting = Setting(
         ks=config.ks,
         ties=config.ties,
@@ -143,11 +119,14 @@ def evaluate_retrieval(
         seed=config.seed,
         device=device_for_scores(config.device),
     )
-    work = _Work(config, store, ids, judged, setting, listeners)
+    reranker = _open_reranker(config, store, query, target)
+    work = _Work(config, store, ids, judged, setting, listeners, reranker)
     pairs = [(query, target, False)] + ([] if same else [(target, query, True)])
     directions = [work.direction(*pair) for pair in pairs]
     report = _head(config, chosen, query, target)
     report["warnings"] = seen_warning(aligner, store, chosen.rows)
+    if reranker is not None:
+        report["warnings"] += seen_warning(reranker.scorer, store, chosen.rows)
     others: list[Scored] = []
     if config.against is not None:
         other, warnings = other_sides(config.against, store, query, target, config.verify)
@@ -177,6 +156,7 @@ class _Work:
         judged: Judged | None,
         setting: Setting,
         listeners: Listeners,
+        reranker: "Reranker | None",
     ) -> None:
         self.config = config
         self.store = store
@@ -184,6 +164,7 @@ class _Work:
         self.judged = judged
         self.setting = setting
         self.listeners = listeners
+        self.reranker = reranker
 
     def direction(self, queries: Side, targets: Side, reverse: bool) -> Direction:
         """Score one direction. Raises BadInput when no query has anything relevant."""
@@ -191,9 +172,29 @@ class _Work:
         scored = self.score(queries, targets, relevant, self.ids)
         if not len(scored.queries):
             raise BadInput(*self._nothing_relevant(queries, targets))
-        return Direction(queries, targets, relevant, scored)
+        if self.reranker is None:
+            return Direction(queries, targets, relevant, scored)
+        from mmcli.workflows.evaluate_rerank import reranking
 
-    def score(self, queries: Side, targets: Side, relevant: Relevance, ids: list[str]) -> Scored:
+        total = len(queries.rows)
+        order = reranking(
+            self.reranker,
+            queries,
+            targets,
+            self.config.rerank_top,
+            lambda done: self.listeners.progress(done, total),
+        )
+        after = self.score(queries, targets, relevant, self.ids, order)
+        return Direction(queries, targets, relevant, after, order, before=scored)
+
+    def score(
+        self,
+        queries: Side,
+        targets: Side,
+        relevant: Relevance,
+        ids: list[str],
+        order: Reranking | None = None,
+    ) -> Scored:
         """The measures of every query with something relevant."""
         total = len(queries.rows)
         self.listeners.message(f"{total} {queries.name} against {len(targets.rows)} {targets.name}")
@@ -203,7 +204,8 @@ class _Work:
             relevant,
             self.setting,
             tie_order=_trec_order(ids, targets.rows) if self.config.ties == "trec" else None,
-            on_queries=lambda done: self.listeners.progress(done, total),
+            reranking=order,
+            on_queries=None if order else lambda done: self.listeners.progress(done, total),
         )
 
     def report(self, direction: Direction, other: Scored | None) -> dict[str, Any]:
@@ -220,6 +222,8 @@ class _Work:
             "resampled": len(rows) if groups is None else int(groups.max()) + 1,
             "measures": summarise(scored, self.setting, groups),
         }
+        if direction.before is not None:
+            found["before_reranking"] = compare(scored, direction.before, self.setting, groups)
         if other is not None:
             found["against"] = compare(scored, other, self.setting, groups)
         if self.config.slices:
@@ -286,42 +290,17 @@ class _Work:
         )
 
 
-def _check(config: RetrievalConfig) -> None:
-    if not config.ks or min(config.ks) < 1:
-        raise UsageError("`-k` takes whole numbers from 1", "as in -k 1,5,10")
-    if config.ties not in TIES:
-        raise UsageError(f"`--ties {config.ties}` is unknown", "use " + " or ".join(TIES))
-    for option, value, least in (
-        ("--bootstrap", config.bootstrap, 0),
-        ("--run-depth", config.run_depth, 1),
-        ("--worst", config.worst, 0),
-    ):
-        if value < least:
-            raise UsageError(f"`{option} {value}`: must be at least {least}")
-    if config.relevant_by is not None and config.qrels is not None:
-        raise UsageError("`--relevant-by` and `--qrels` exclude each other", "give one of them")
-    for option, path in (
-        ("--run", config.run),
-        ("--qrels-out", config.qrels_out),
-        ("--html", config.html),
-    ):
-        refuse_file(option, path, config.force)
+def _open_reranker(
+    config: RetrievalConfig, store: Store, query: Side, target: Side
+) -> "Reranker | None":
+    if config.rerank is None:
+        return None
+    from mmcli.workflows.evaluate_rerank import check_pair
+    from mmcli.workflows.rerank import Reranker
 
-
-def _check_sides(config: RetrievalConfig, query: Side, target: Side) -> None:
-    for side in (query, target):
-        if not len(side.rows):
-            raise BadInput(
-                f"no row under evaluation of `{config.store}` has `{side.name}`",
-                "extract that modality, or choose another `--split`",
-            )
-    for side in (query, target):
-        if len(side.rows) < 2:
-            raise BadInput(
-                f"only one row under evaluation of `{config.store}` has `{side.name}`:"
-                " nothing to rank",
-                "evaluate a store with more rows, or another `--split`",
-            )
+    reranker = Reranker.open(config.rerank, store, config.device, config.precision, config.verify)
+    check_pair(reranker, query, target)
+    return reranker
 
 
 def _head(config: RetrievalConfig, chosen: Chosen, query: Side, target: Side) -> dict[str, Any]:
@@ -329,6 +308,7 @@ def _head(config: RetrievalConfig, chosen: Chosen, query: Side, target: Side) ->
     return {
         "store": config.store,
         "aligner": config.aligner,
+        "reranked": f"best {config.rerank_top} by {config.rerank}" if config.rerank else None,
         "against": config.against,
         "space": query.space,
         "split": chosen.split,

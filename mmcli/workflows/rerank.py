@@ -3,7 +3,7 @@
 Serves `retrieve search --rerank` and `evaluate retrieval --rerank`. Imports torch.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,11 +62,16 @@ class Reranker:
         return self.sequences[modality].take(rows)
 
     def score(
-        self, modality: str, queries: Sequence[Any], candidates: NDArray[np.int64]
+        self,
+        modality: str,
+        queries: Sequence[Any],
+        candidates: NDArray[np.int64],
+        on_queries: Callable[[int], None] = lambda done: None,
     ) -> Vectors:
         """float32 `(queries, depth)`: each query against rows of the store, larger is better.
 
         queries: `(length, dim)` each, of `modality`. candidates: `(queries, depth)` rows.
+        on_queries: told how many are done.
         """
         target = self.target_of(modality)
         count, depth = candidates.shape
@@ -74,8 +79,11 @@ class Reranker:
         step = max(1, BLOCK_PAIRS // max(1, depth))
         for start in range(0, count, step):
             rows = candidates[start : start + step]
-            theirs = self.sequences[target].take(rows.ravel())
+            once, place = np.unique(rows, return_inverse=True)
+            arrays = self.sequences[target].take(once)  # the scorer reads an array once, too
+            theirs = [arrays[i] for i in place.ravel()]
             mine = [query for query in queries[start : start + step] for _ in range(depth)]
             scores = self.scorer.score(modality, mine, theirs)
+            on_queries(start + len(rows))
             found[start : start + step] = scores.reshape(-1, depth)
         return found

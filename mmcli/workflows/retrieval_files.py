@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mmcli.engine.exact_top import iter_best
-from mmcli.workflows.retrieval_scores import Setting
+from mmcli.workflows.retrieval_scores import Setting, in_new_order
 from mmcli.workflows.trec_files import qrels_line, run_line, trec_id, write_lines
 
 if TYPE_CHECKING:
@@ -20,7 +20,10 @@ _ROWS = 1024
 def write_run(
     path: Path, direction: "Direction", ids: list[str], depth: int, setting: Setting
 ) -> None:
-    """The best targets of every query, best first; equal scores by descending id."""
+    """The best targets of every query, best first; equal scores by descending id.
+
+    With a re-ranker only what it has ordered, with its scores: others are on another scale.
+    """
     write_lines(path, _run(direction, ids, depth, setting))
 
 
@@ -35,6 +38,8 @@ def _run(direction: "Direction", ids: list[str], depth: int, setting: Setting) -
     names = [trec_id(name) for name in targets]
     order = np.array(sorted(range(len(names)), key=names.__getitem__, reverse=True), np.int64)
     own = direction.relevant.reorder_targets(order).own
+    if direction.reranking is not None:
+        depth = min(depth, direction.reranking.depth)
     found = iter_best(
         direction.queries.vectors,
         direction.targets.vectors[order],
@@ -43,6 +48,9 @@ def _run(direction: "Direction", ids: list[str], depth: int, setting: Setting) -
         device=setting.device,
     )
     for best in found:
+        if direction.reranking is not None:
+            numbers = np.arange(best.start, best.start + len(best.index))
+            best = in_new_order(best, numbers, order[best.index], direction.reranking)
         for row, (places, scores) in enumerate(zip(best.index, best.score, strict=True)):
             kept = np.isfinite(scores)
             for rank, (place, score) in enumerate(

@@ -15,10 +15,11 @@ from mmcli.report.page import figure, heading, page, paragraph, section, table, 
 from mmcli.store.atomic import write_bytes
 from mmcli.store.reader import Store
 from mmcli.workflows.evaluate_rows import item_columns
-from mmcli.workflows.retrieval_scores import Setting
+from mmcli.workflows.retrieval_scores import Setting, in_new_order
 from mmcli.workflows.retrieval_tables import (
     Row,
     against_rows,
+    before_rows,
     diagnostic_rows,
     direction_rows,
     fact_rows,
@@ -27,10 +28,15 @@ from mmcli.workflows.retrieval_tables import (
 )
 
 if TYPE_CHECKING:
-    from mmcli.workflows.evaluate_retrieval import Direction, RetrievalConfig
+    from mmcli.workflows.evaluate_retrieval import Direction
+    from mmcli.workflows.retrieval_config import RetrievalConfig
 
 #: Right answers and first found targets that are shown of a bad query.
 SHOWN_RIGHT, SHOWN_FOUND = 3, 5
+RERANK_NOTE = (
+    "Differences on the same queries: re-ranked minus before; intervals by paired bootstrap, p by a"
+    " two-sided sign-flip permutation test."
+)
 
 
 def write_page(
@@ -48,6 +54,9 @@ def write_page(
         ),
         section("Scores", [rows_table(measure_rows(report)), *_charts(report)]),
     ]
+    if config.rerank is not None:
+        before = [rows_table(before_rows(report)), paragraph(RERANK_NOTE, note=True)]
+        sections.append(section(f"Before re-ranking by {config.rerank}", before))
     if config.against is not None:
         note = (
             "Differences on the same queries: this minus the other; intervals by paired bootstrap,"
@@ -118,14 +127,23 @@ def _worst(direction: "Direction", store: Store, count: int, setting: Setting) -
     queries, targets = direction.queries, direction.targets
     asked = direction.scored.queries[numbers]
     own = direction.relevant.own
+    rerank = direction.reranking
     parts = iter_best(
         queries.vectors[asked],
         targets.vectors,
-        SHOWN_FOUND,
+        SHOWN_FOUND if rerank is None else rerank.depth,
         own=None if own is None else own[asked],
         device=setting.device,
     )
-    found = [(i, s) for p in parts for i, s in zip(p.index, p.score, strict=True)]
+    if rerank is not None:
+        parts = (
+            in_new_order(p, asked[p.start : p.start + len(p.index)], p.index, rerank) for p in parts
+        )
+    found = [
+        (i[:SHOWN_FOUND], s[:SHOWN_FOUND])
+        for part in parts
+        for i, s in zip(part.index, part.score, strict=True)
+    ]
     right = [_best_right(direction, int(query)) for query in asked]
     rows = [int(queries.rows[query]) for query in asked]
     for (index, _), (answers, _) in zip(found, right, strict=True):
@@ -139,7 +157,7 @@ def _worst(direction: "Direction", store: Store, count: int, setting: Setting) -
         tiles = [_framed("", tile(item, queries.modality, pictures, "the query"))]
         for answer, score in zip(*right[at], strict=True):
             shown = items[int(targets.rows[answer])]
-            note = f"right: {shown['id']}, {score:.3f}"
+            note = f"right: {shown['id']}, {'' if rerank is None else 'cosine '}{score:.3f}"
             tiles.append(_framed(" right", tile(shown, targets.modality, pictures, note)))
         for rank, (target, score) in enumerate(zip(*found[at], strict=True), 1):
             shown = items[int(targets.rows[target])]

@@ -159,6 +159,21 @@ def slices(
     return report
 
 
+def in_new_order(best: Best, queries: Rows, candidates: Rows, reranking: Reranking) -> Best:
+    """The best targets of some queries in the order of a re-ranker, with its scores.
+
+    queries: `(n,)`, candidates: as `best.index`, both by the numbers that the re-ranker knows.
+    """
+    scores = reranking.rescore(queries, candidates)
+    scores = np.where(np.isneginf(best.score), -np.inf, scores)  # a query's own target
+    order = np.argsort(-scores, axis=1, kind="stable")
+    return Best(
+        best.start,
+        np.take_along_axis(best.index, order, axis=1),
+        np.take_along_axis(scores, order, axis=1),
+    )
+
+
 def _ranks(counts: Counts, ties: str) -> Ranks:
     if ties == "trec":
         return trec_ranks(counts.indptr, counts.better, counts.before, counts.gains)

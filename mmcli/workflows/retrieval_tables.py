@@ -14,6 +14,7 @@ def fact_rows(report: Mapping[str, Any]) -> list[Row]:
     facts = {
         "store": report["store"],
         "aligner": report["aligner"],
+        "re-ranked": report["reranked"],
         "space": report["space"] or "unknown",
         "rows": f"{report['rows']} ({report['split']}: {report['split_source']})",
         "relevant": f"by {report['relevant_by']}",
@@ -58,17 +59,26 @@ def measure_rows(report: Mapping[str, Any]) -> list[Row]:
 
 def against_rows(report: Mapping[str, Any]) -> list[Row]:
     """One row a measure and direction: this, the other, their difference with its interval, p."""
+    return _difference_rows(report, "against", "this", "other")
+
+
+def before_rows(report: Mapping[str, Any]) -> list[Row]:
+    """The same for the ranking before it was re-ranked."""
+    return _difference_rows(report, "before_reranking", "re-ranked", "before")
+
+
+def _difference_rows(report: Mapping[str, Any], part: str, this: str, other: str) -> list[Row]:
     return [
         {
             "direction": where,
             "measure": name,
-            "this": digits(found["measures"][name]["value"], places_of(name)),
-            "other": digits(entry["other"], places_of(name)),
+            this: digits(found["measures"][name]["value"], places_of(name)),
+            other: digits(entry["other"], places_of(name)),
             "difference": with_interval({**entry, "value": entry["difference"]}, places_of(name)),
             "p": digits(entry["p"]),
         }
         for where, found in report["directions"].items()
-        for name, entry in found.get("against", {}).items()
+        for name, entry in found.get(part, {}).items()
     ]
 
 

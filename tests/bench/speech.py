@@ -22,7 +22,8 @@ def speech(cache: Path) -> list[Row]:
     from mmcli.data.splits import SplitOptions
     from mmcli.workflows.align_data import DataConfig
     from mmcli.workflows.align_train import TrainConfig, train
-    from mmcli.workflows.evaluate_retrieval import RetrievalConfig, evaluate_retrieval
+    from mmcli.workflows.evaluate_retrieval import evaluate_retrieval
+    from mmcli.workflows.retrieval_config import RetrievalConfig
     from mmcli.workflows.extract import extract
     from mmcli.workflows.extract_plan import ExtractConfig
 

@@ -1,0 +1,38 @@
+"""A re-ranker in an evaluation: it puts the best targets of each query in a new order."""
+
+from collections.abc import Callable
+
+from mmcli.core.errors import UsageError
+from mmcli.workflows.evaluate_vectors import Rows, Side
+from mmcli.workflows.rerank import Reranker
+from mmcli.workflows.retrieval_scores import Reranking, Vectors
+
+
+def check_pair(reranker: Reranker, query: Side, target: Side) -> None:
+    """Raise UsageError unless the re-ranker scores pairs of these two sides."""
+    wanted = reranker.target_of(query.modality)
+    if target.modality != wanted:
+        raise UsageError(
+            f"the re-ranker scores {query.modality} against {wanted}, not {target.modality}",
+            f"evaluate `--query {query.modality} --target {wanted}`",
+        )
+
+
+def reranking(
+    reranker: Reranker,
+    queries: Side,
+    targets: Side,
+    depth: int,
+    on_queries: Callable[[int], None] = lambda done: None,
+) -> Reranking:
+    """The re-ranker over the numbers that queries and targets have in their sides."""
+
+    def rescore(numbers: Rows, candidates: Rows) -> Vectors:
+        return reranker.score(
+            queries.modality,
+            reranker.own(queries.modality, queries.rows[numbers]),
+            targets.rows[candidates],
+            lambda done: on_queries(int(numbers[done - 1]) + 1),
+        )
+
+    return Reranking(depth, rescore)
