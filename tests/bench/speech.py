@@ -23,9 +23,9 @@ def speech(cache: Path) -> list[Row]:
     from mmcli.workflows.align_data import DataConfig
     from mmcli.workflows.align_train import TrainConfig, train
     from mmcli.workflows.evaluate_retrieval import evaluate_retrieval
-    from mmcli.workflows.retrieval_config import RetrievalConfig
     from mmcli.workflows.extract import extract
     from mmcli.workflows.extract_plan import ExtractConfig
+    from mmcli.workflows.retrieval_config import RetrievalConfig
 
     source = stamps(cache)
     if source is None:
