@@ -64,7 +64,10 @@ class Aligner:
                 for direction, towers in config["directions"].items()
             }
         except (KeyError, TypeError) as error:
-            raise BadInput(f"`{path}`: its config does not describe towers ({error})") from error
+            raise BadInput(
+                f"`{path}`: its config does not describe towers ({error})",
+                "train the aligner again",
+            ) from error
         return cls(path, manifest, config, directions)
 
     @property

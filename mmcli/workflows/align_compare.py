@@ -49,7 +49,7 @@ def compare(
         raise UsageError("`--method` names nothing", "as in linear,contrastive")
     store = Store.open(config.store, config.verify)
     if config.data.splits.fold is not None:
-        raise UsageError("`--fold` names one fold; compare takes them all")
+        raise UsageError("`--fold` names one fold; compare takes them all", "leave out `--fold`")
     folds = fold_numbers(store, config.data.splits)
     placement = place(config.device, config.precision, probe())
     scores: dict[str, list[Scores]] = {}

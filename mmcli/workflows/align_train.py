@@ -79,7 +79,7 @@ def train(config: TrainConfig, listeners: Listeners | None = None) -> dict[str, 
     listeners = listeners or Listeners()
     spec, variant = parse_method(config.method)
     if config.seeds < 1:
-        raise UsageError(f"`--seeds {config.seeds}`: must be at least 1")
+        raise UsageError(f"`--seeds {config.seeds}`: must be at least 1", "the default is 1")
     if not config.dry_run:
         check_artifact_output(Path(config.output), KIND, config.force, config.resume)
     store = Store.open(config.store, config.verify)

@@ -37,7 +37,7 @@ def choose_rows(store: Store, options: SplitOptions, split: str | None) -> Chose
     BadInput when the split has no rows.
     """
     if store.rows == 0:
-        raise BadInput(f"`{store.path}` has no rows")
+        raise BadInput(f"`{store.path}` has no rows", "extract something into it first")
     every = np.arange(store.rows, dtype=np.int64)
     if split == ALL:
         return Chosen(every, ALL, "every row")

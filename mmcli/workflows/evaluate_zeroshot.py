@@ -144,7 +144,9 @@ def evaluate_zeroshot(
 def _check(config: ZeroshotConfig) -> None:
     check_prompts(config.prompts)
     if config.bootstrap < 0:
-        raise UsageError(f"`--bootstrap {config.bootstrap}`: must be at least 0")
+        raise UsageError(
+            f"`--bootstrap {config.bootstrap}`: must be at least 0", "0 leaves the intervals out"
+        )
     if not 0 < config.scale < float("inf"):
         raise UsageError(f"`--scale {config.scale}`: must be above 0", "CLIP was trained with 100")
     refuse_file("--html", config.html, config.force)

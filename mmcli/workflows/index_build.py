@@ -86,7 +86,10 @@ def build_index(config: IndexConfig, listeners: Listeners | None = None) -> dict
     names = [part.name for part in plan.parts]
     rows = sum(part.count for part in plan.parts)
     if rows == 0:
-        raise BadInput(f"`{config.store}` has no embedding under `{', '.join(names)}`")
+        raise BadInput(
+            f"`{config.store}` has no embedding under `{', '.join(names)}`",
+            f"`--modality` names another key: {', '.join(store.keys)}",
+        )
     factory = config.factory
     if factory == "auto":
         factory = choose(rows, plan.dim, available_memory())

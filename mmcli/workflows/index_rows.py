@@ -62,7 +62,7 @@ def choose_keys(
     other than by cosine, also when the vectors of one have unit length and the others' have not.
     """
     if not entries:
-        raise BadInput(f"`{store}` has no embeddings")
+        raise BadInput(f"`{store}` has no embeddings", "extract something into it first")
     for name in wanted:
         if name not in entries:
             raise UsageError(f"`{store}` has no key `{name}`", suggestion(name, entries))

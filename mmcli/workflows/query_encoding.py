@@ -78,6 +78,9 @@ def _decode(
     for result in results:
         if result.values is None:
             where = parts[result.row].where + ": " if parts and parts[result.row].where else ""
-            raise BadInput(f"{where}{kind} `{values[result.row]}` {result.message or result.error}")
+            raise BadInput(
+                f"{where}{kind} `{values[result.row]}` {result.message or result.error}",
+                f"give {kind} that can be read",
+            )
         decoded.append(result.values)
     return decoded

@@ -56,7 +56,9 @@ def check_config(config: RetrievalConfig) -> None:
         ("--rerank-top", config.rerank_top, 1),
     ):
         if value < least:
-            raise UsageError(f"`{option} {value}`: must be at least {least}")
+            raise UsageError(
+                f"`{option} {value}`: must be at least {least}", "leave it out, or raise it"
+            )
     if config.relevant_by is not None and config.qrels is not None:
         raise UsageError("`--relevant-by` and `--qrels` exclude each other", "give one of them")
     for option, path in (

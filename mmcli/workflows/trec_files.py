@@ -43,7 +43,9 @@ def read_qrels(path: str, ids: Iterable[str]) -> Judged:
         except ValueError:
             gain = float("nan")
         if not -1e9 < gain < 1e9:
-            raise BadInput(f"{where}: gain `{words[3]}` is not a number")
+            raise BadInput(
+                f"{where}: gain `{words[3]}` is not a number", "a line is QUERY 0 ID GAIN"
+            )
         judged.setdefault(item(words[0]), {})[item(words[2])] = gain
     if not known & judged.keys():
         raise BadInput(
@@ -85,6 +87,11 @@ def _lines(path: str) -> Iterator[tuple[str, list[str]]]:
                 if line.strip():
                     yield f"{path}:{number}", line.split()
     except OSError as error:
-        raise BadInput(f"`{path}`: {(error.strerror or 'cannot be read').lower()}") from error
+        raise BadInput(
+            f"`{path}`: {(error.strerror or 'cannot be read').lower()}",
+            "give a file that can be read",
+        ) from error
     except UnicodeDecodeError as error:
-        raise BadInput(f"`{path}` is not UTF-8 text") from error
+        raise BadInput(
+            f"`{path}` is not UTF-8 text", "convert it: `iconv -f latin1 -t utf-8`"
+        ) from error
