@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Align captions and pictures of Tux Paint's stamps, five folds by caption, before and after:
-# align_stamps.sh [WORK], on Debian and Ubuntu. The package is unpacked there, not installed.
+# align_stamps.sh [WORK [METHODS]], on Debian and Ubuntu. The package is unpacked, not installed.
 set -euo pipefail
 
+methods=${2:-linear:ridge,linear:procrustes,linear:cca,linear:kernel,contrastive,dual}
 mkdir -p "${1:-tuxpaint}"
 cd "${1:-tuxpaint}"
 if [ ! -d usr ]; then
@@ -28,4 +29,4 @@ mmcli extract pairs.tsv -o pairs --force \
 # it chooses on the four folds that it may see. The first row is the space as it was extracted.
 mmcli data split pairs -o folds.parquet --folds 5 --group-by caption --method hash --force
 mmcli align compare pairs --between text,image --positive-by caption --split-file folds.parquet \
-    --method linear:ridge,linear:procrustes,linear:cca,linear:kernel,linear,contrastive,dual
+    --method "$methods"

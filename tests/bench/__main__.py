@@ -1,8 +1,8 @@
 """Measures what the project promises and prints one table: `python -m tests.bench [PART …]`.
 
 Parts: startup, search, images, texts, memory, crashes, broken, evaluation, alignment, speech,
-dual; all by default. Files are kept in `MMCLI_BENCH_DIR` (default: a folder in the system's temporary
-directory) between runs.
+dual; all by default. Files are kept in `MMCLI_BENCH_DIR` (default: a folder in the system's
+temporary directory) between runs.
 """
 
 import os
