@@ -308,7 +308,8 @@ def _head(config: RetrievalConfig, chosen: Chosen, query: Side, target: Side) ->
     return {
         "store": config.store,
         "aligner": config.aligner,
-        "reranked": f"best {config.rerank_top} by {config.rerank}" if config.rerank else None,
+        "rerank": config.rerank,
+        "rerank_top": config.rerank_top if config.rerank else None,
         "against": config.against,
         "space": query.space,
         "split": chosen.split,

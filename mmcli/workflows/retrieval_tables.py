@@ -14,7 +14,7 @@ def fact_rows(report: Mapping[str, Any]) -> list[Row]:
     facts = {
         "store": report["store"],
         "aligner": report["aligner"],
-        "re-ranked": report["reranked"],
+        "re-ranked": report["rerank"] and f"best {report['rerank_top']} by {report['rerank']}",
         "space": report["space"] or "unknown",
         "rows": f"{report['rows']} ({report['split']}: {report['split_source']})",
         "relevant": f"by {report['relevant_by']}",

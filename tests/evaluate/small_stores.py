@@ -24,8 +24,12 @@ def write_store(
     entry: dict[str, Any] | None = None,
     root: Path | None = None,
     shard: int = 1000,
+    sequences: dict[str, list[np.ndarray]] | None = None,
 ) -> Path:
-    """A store whose key `k` holds `vectors[k]`; every key in space `s@000000000000` unless said."""
+    """A store whose key `k` holds `vectors[k]`; every key in space `s@000000000000` unless said.
+
+    sequences: `(length, dim)` a row, of the keys that have them.
+    """
     rows = len(next(iter(vectors.values())))
     items: dict[str, Any] = {"id": [f"i{n:03d}" for n in range(rows)], **(columns or {})}
     keys = {
@@ -36,7 +40,7 @@ def write_store(
             "dtype": "F32",
             "normalized": True,
             "space": (spaces or {}).get(key, "s@000000000000"),
-            "sequence": False,
+            "sequence": key in (sequences or {}),
             **(entry or {}),
         }
         for key, found in vectors.items()
@@ -48,11 +52,19 @@ def write_store(
     with StoreWriter(path, keys, source, {"preset": "starter"}, "f") as writer:
         for index, start in enumerate(range(0, rows, shard)):
             stop = min(start + shard, rows)
-            arrays = {
-                key: KeyArrays(np.ascontiguousarray(found[start:stop]))
-                for key, found in vectors.items()
-            }
+            arrays = {}
+            for key, found in vectors.items():
+                pooled = np.ascontiguousarray(found[start:stop])
+                arrays[key] = KeyArrays(pooled, *_tokens((sequences or {}).get(key), start, stop))
             part = table.slice(start, stop - start)
             writer.write_shard(index, start, part, arrays, [], (stop - start, 0, 0), {})
         writer.commit(versions={"mmcli": "0"})
     return path
+
+
+def _tokens(sequences: list[np.ndarray] | None, start: int, stop: int) -> tuple[Any, Any]:
+    if sequences is None:
+        return None, None
+    lengths = [len(tokens) for tokens in sequences[start:stop]]
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return np.concatenate(sequences[start:stop]).astype(np.float32), offsets
