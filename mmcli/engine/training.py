@@ -103,7 +103,10 @@ class _Loop:
     def __init__(self, method: Method, options: TrainOptions, checkpoint: Path | None) -> None:
         self.torch = load_torch()
         from accelerate import Accelerator
+        from accelerate.state import AcceleratorState
 
+        # it keeps the precision of the first run of a process, and refuses another
+        AcceleratorState._reset_state(reset_partial_state=True)
         self.method, self.options, self.folder = method, options, checkpoint
         precision = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}[options.dtype]
         self.accelerator = Accelerator(
