@@ -22,6 +22,7 @@ from mmcli.store.manifest import file_path, read_manifest
 from mmcli.store.reader import Store
 from mmcli.store.tensors import load_tensors
 
+Weights = NDArray[np.float32]
 #: Pairs whose rows are in memory at a time: 100 MB of 49 patches of width 128.
 PAIRS = 4096
 
@@ -127,6 +128,19 @@ class PairScorer:
                 self.placed.read(0, left), self.placed.read(1, right), left_rows, right_rows
             )
         return found
+
+    def attention(self, first: Tokens, second: Tokens) -> list[tuple[Weights, Weights]]:
+        """Who looks where in one pair, a layer at a time.
+
+        first, second: `(length, dim)` of either modality, in their order. Each layer gives float32
+        `(heads, tokens of first, tokens of second)` and the same of the second's look at the first;
+        the last axis sums to 1.
+        """
+        placed = self.placed
+        (x, real_x), (y, real_y) = placed.read(0, [first]), placed.read(1, [second])
+        with torch.no_grad(), placed.autocast():
+            _, layers = placed.model.match(x, real_x, y, real_y)
+        return [(a[0].float().cpu().numpy(), b[0].float().cpu().numpy()) for a, b in layers]
 
     def _number(self, modality: str) -> int:
         if modality not in self.modalities:

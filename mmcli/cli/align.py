@@ -2,7 +2,7 @@
 
 import typer
 
-from mmcli.cli import align_apply, align_compare, align_train
+from mmcli.cli import align_apply, align_attention, align_compare, align_train
 
 EPILOG = """\b
 Examples:
@@ -17,5 +17,5 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (align_train, align_apply, align_compare):
+for command in (align_train, align_apply, align_compare, align_attention):
     command.register(app)
