@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 
+import numpy as np
+
 from mmcli.core.errors import UsageError
 from mmcli.workflows.evaluate_vectors import Rows, Side
-from mmcli.workflows.rerank import Reranker
+from mmcli.workflows.rerank import BLOCK_PAIRS, Reranker
 from mmcli.workflows.retrieval_scores import Reranking, Vectors
 
 
@@ -28,11 +30,14 @@ def reranking(
     """The re-ranker over the numbers that queries and targets have in their sides."""
 
     def rescore(numbers: Rows, candidates: Rows) -> Vectors:
-        return reranker.score(
-            queries.modality,
-            reranker.own(queries.modality, queries.rows[numbers]),
-            targets.rows[candidates],
-            lambda done: on_queries(int(numbers[done - 1]) + 1),
-        )
+        found = np.empty(candidates.shape, np.float32)
+        step = max(1, BLOCK_PAIRS // candidates.shape[1])
+        for start in range(0, len(numbers), step):
+            part = slice(start, start + step)
+            asked = reranker.own(queries.modality, queries.rows[numbers[part]])
+            rows = targets.rows[candidates[part]]
+            found[part] = reranker.score(queries.modality, asked, rows)
+            on_queries(int(numbers[part][-1]) + 1)
+        return found
 
     return Reranking(depth, rescore)

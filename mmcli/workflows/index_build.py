@@ -133,6 +133,7 @@ def build_index(config: IndexConfig, listeners: Listeners | None = None) -> dict
                 "columns": columns,
                 "aligner": None if plan.aligner is None else plan.aligner.as_manifest(),
                 "queries": queries,
+                "why_no_text": plan.why or None,
                 "tombstones": [],
                 "measured_recall": None,
                 "source_root": store.source_root,

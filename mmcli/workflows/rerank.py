@@ -3,7 +3,7 @@
 Serves `retrieve search --rerank` and `evaluate retrieval --rerank`. Imports torch.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,28 +62,21 @@ class Reranker:
         return self.sequences[modality].take(rows)
 
     def score(
-        self,
-        modality: str,
-        queries: Sequence[Any],
-        candidates: NDArray[np.int64],
-        on_queries: Callable[[int], None] = lambda done: None,
+        self, modality: str, queries: Sequence[Any], candidates: NDArray[np.int64]
     ) -> Vectors:
         """float32 `(queries, depth)`: each query against rows of the store, larger is better.
 
         queries: `(length, dim)` each, of `modality`. candidates: `(queries, depth)` rows.
-        on_queries: told how many are done.
         """
-        target = self.target_of(modality)
-        count, depth = candidates.shape
-        found = np.empty((count, depth), np.float32)
-        step = max(1, BLOCK_PAIRS // max(1, depth))
-        for start in range(0, count, step):
-            rows = candidates[start : start + step]
-            once, place = np.unique(rows, return_inverse=True)
-            arrays = self.sequences[target].take(once)  # the scorer reads an array once, too
-            theirs = [arrays[i] for i in place.ravel()]
-            mine = [query for query in queries[start : start + step] for _ in range(depth)]
-            scores = self.scorer.score(modality, mine, theirs)
-            on_queries(start + len(rows))
-            found[start : start + step] = scores.reshape(-1, depth)
-        return found
+        sequences = self.sequences[self.target_of(modality)]
+        rows = candidates.ravel()
+        found = np.empty(len(rows), np.float32)
+        asked = np.repeat(np.arange(len(candidates)), candidates.shape[1])
+        for start in range(0, len(rows), BLOCK_PAIRS):
+            part = slice(start, start + BLOCK_PAIRS)
+            once, place = np.unique(rows[part], return_inverse=True)
+            targets = sequences.take(once)  # the scorer, too, reads an array once
+            found[part] = self.scorer.score(
+                modality, [queries[i] for i in asked[part]], [targets[i] for i in place]
+            )
+        return found.reshape(candidates.shape)

@@ -166,9 +166,11 @@ def _check_possible(config: SearchConfig, manifest: dict[str, Any], kinds: set[s
     for kind in sorted(kinds - {"like"}):
         if kind not in plans:
             can = ", ".join(sorted(plans)) or "none"
+            why = f"no {kind} encoder is known for it"
+            if kind == "text" and manifest.get("why_no_text"):
+                why = str(manifest["why_no_text"])
             raise SpaceMismatch(
-                f"`{config.index}` is in space `{manifest['space'] or 'unknown'}`, for which no"
-                f" {kind} encoder is known",
+                f"`{config.index}` is in space `{manifest['space'] or 'unknown'}`: {why}",
                 f"queries it takes: {can}, and `--like ID`",
             )
 

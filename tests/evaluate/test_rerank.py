@@ -128,3 +128,13 @@ def test_what_cannot_be_re_ranked(store: Path, pairs: Path, tmp_path: Path) -> N
     plain = write_store(tmp_path / "s", {"text": unit(5, 8, 1), "image": unit(5, 8, 2)})
     with pytest.raises(SpaceMismatch, match="has no sequences"):
         evaluate(plain, pairs)
+
+
+def test_blocks_of_pairs_change_nothing(
+    store: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = evaluate(store, pairs, rerank_top=6)
+    for block in (1, 7, 20):
+        monkeypatch.setattr("mmcli.workflows.rerank.BLOCK_PAIRS", block)
+        monkeypatch.setattr("mmcli.workflows.evaluate_rerank.BLOCK_PAIRS", block)
+        assert evaluate(store, pairs, rerank_top=6)["directions"] == whole["directions"]

@@ -244,6 +244,7 @@ def test_a_store_that_align_apply_wrote(
     assert done.returncode == 0
     refused = run("retrieve", "search", "k", "x")
     assert refused.returncode == 3 and "`--like ID`" in refused.stderr
+    assert "has changed since it made this store" in refused.stderr
     assert run("retrieve", "search", "k", "--like", "item02").returncode == 0
     shutil.rmtree(mine)
     done = run("retrieve", "index", "applied", "-o", "k", "--force")

@@ -251,7 +251,7 @@ def test_another_space_is_refused_by_name(copy: Path) -> None:
     with pytest.raises(SpaceMismatch, match=r"other@000000000000.*minilm-l6@53aa51172d14"):
         ask(copy, text("x"))
     write_manifest(copy, {**manifest, "queries": {}})
-    with pytest.raises(SpaceMismatch, match="no text encoder is known"):
+    with pytest.raises(SpaceMismatch, match="no text encoder is known for it"):
         ask(copy, text("x"))
     assert ask(copy, QueryPart("like", "p0")).rows
 
