@@ -16,7 +16,7 @@ from mmcli.data.scripts import uncovered_script
 from mmcli.engine.encode import encode_parts
 from mmcli.store.reader import Store
 from mmcli.workflows.evaluate_rows import read_lines
-from mmcli.workflows.queries import QueryPlan, load_query_encoder, plan_queries
+from mmcli.workflows.queries import QueryPlan, load_query_encoder, plan_bound, plan_queries
 
 if TYPE_CHECKING:
     from mmcli.align.aligner import Aligner
@@ -106,8 +106,9 @@ def class_vectors(
             )
         inputs = {}
         for text_key in aligner.keys("text"):
-            bound = aligner.config["keys"]  # how the keys that it was trained on were made
-            inputs[text_key] = encoded(_plan(store, {text_key: bound[text_key]}, text_key))
+            bound = aligner.config["keys"][text_key]  # how what it was trained on was made
+            plan = plan_bound(text_key, bound, store.manifest.get("options") or {})
+            inputs[text_key] = encoded(_known(plan, f"`{aligner.path}`", text_key, bound))
         found = aligner.apply("text", inputs)
     whole = _unit(found).reshape(len(words), len(prompts), -1)
     return ClassVectors(_unit(whole.mean(axis=1)), list(dict.fromkeys(encoders)), warnings)
@@ -115,14 +116,18 @@ def class_vectors(
 
 def _plan(store: Store, entries: Any, key: str) -> QueryPlan:
     options = store.manifest.get("options") or {}
-    plans = plan_queries(entries, [key], options)
-    if "text" not in plans:
+    plan = plan_queries(entries, [key], options).get("text")
+    return _known(plan, f"`{store.path}`", key, entries[key])
+
+
+def _known(plan: QueryPlan | None, where: str, key: str, entry: Any) -> QueryPlan:
+    if plan is None:
         raise SpaceMismatch(
-            f"`{store.path}`: key `{key}` is in space `{entries[key].get('space') or 'unknown'}`,"
+            f"{where}: key `{key}` is in space `{entry.get('space') or 'unknown'}`,"
             " for which no text encoder is known",
             "choose another `--key`, or bring it to text with `--aligner`",
         )
-    return plans["text"]
+    return plan
 
 
 def _unit(vectors: Any) -> Any:
