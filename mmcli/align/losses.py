@@ -1,8 +1,11 @@
-"""Contrastive losses of a batch against itself, in chunks of rows so that the whole matrix of
-scores never exists.
+"""Contrastive losses of a batch against itself, with their gradients, in bounded memory.
 
-The gradient is computed beside the loss, from the same chunk: one product of matrices forward, two
-back, nothing kept. Knows nothing about towers or data.
+With scores s_ij = x_i·y_j, E = exp(s · scale - shift), row sums r and column sums c, the gradient
+of symmetric InfoNCE needs products with E and no other pass over the matrix:
+
+    d x = scale / 2n · (E y / r + E (y / c) - 2 · mean of the positives' y)      and likewise d y.
+
+E is kept where it is small, else made again from chunks of rows. Knows nothing of towers or data.
 """
 
 from typing import Any
@@ -13,55 +16,44 @@ torch = load_torch()
 
 #: Largest inverse temperature, as in CLIP: beyond it training was found unstable.
 MOST_SCALE = 100.0
-#: Scores held at a time when nobody says: 16 MB in fp32, which two caches of a core share.
+#: Bytes of E that are kept; a batch of 8,192 rows in bf16 takes half of it.
+MOST_KEPT = 1 << 28
+#: Scores in a chunk when nobody says: 16 MB in fp32.
 CHUNK_SCORES = 1 << 22
+#: A sum below this has lost digits to underflow: then every row and column gets its own shift.
+LEAST_SUM = 1e-24
+#: Terms of a sum that one product with ones adds.
+SUM_BLOCK = 128
 
 
-class ChunkedInfoNCE(torch.autograd.Function):  # type: ignore[misc,name-defined]
+class _InfoNCE(torch.autograd.Function):  # type: ignore[misc,name-defined]
     """`info_nce` with its gradient; see there."""
 
     @staticmethod
     def forward(
-        context: Any, query: Any, key: Any, scale: Any, groups: Any, chunk: int, dtype: Any
+        context: Any, query: Any, key: Any, scale: Any, groups: Any, chunk: int | None, dtype: Any
     ) -> Any:
-        """Two passes over chunks of rows: the normalisers of both directions, then gradients."""
-        n = len(query)
-        factor = float(scale)
+        """The loss; gradients are kept for `backward`, which only scales them."""
+        n, factor = len(query), float(scale)
         q, k = query.detach().to(dtype), key.detach().to(dtype)
-        counts = _positives(groups) if groups is not None else None
-        rows, columns, shift = _normalisers(q, k, factor, chunk)
-        d_query, d_key = torch.zeros_like(query, dtype=torch.float32), None
-        d_key = torch.zeros_like(d_query)
-        loss = (rows.sum() + columns.sum()).double()
-        d_scale = torch.zeros((), dtype=torch.float64)
-        matched = torch.zeros((), dtype=torch.float64)
-        for start in range(0, n, chunk):
-            stop = min(start + chunk, n)
-            scores = (q[start:stop] @ k.T).float()
-            weights = _softmaxes(scores, factor, rows[start:stop], columns, shift)
-            if groups is None:
-                diagonal = scores.diagonal(start)
-                matched += 2 * diagonal.double().sum()
-                weights.diagonal(start).sub_(2.0)
-            else:
-                target = (groups[start:stop, None] == groups[None]).float()
-                target.mul_((1 / counts[start:stop])[:, None] + (1 / counts)[None])
-                matched += (target * scores).double().sum()
-                weights.sub_(target)
-            d_scale += (weights * scores).double().sum()
-            weights = weights.to(dtype)
-            d_query[start:stop] = (weights @ k).float()
-            d_key += (weights.T @ q[start:stop]).float()
-        loss -= factor * matched
-        context.save_for_backward(d_query.mul_(factor / (2 * n)), d_key.mul_(factor / (2 * n)))
-        context.d_scale = float(d_scale) / (2 * n)
-        return (loss / (2 * n)).to(torch.float32).to(query.device)
+        found = _even(q, k, factor, chunk)
+        if found is None:
+            found = _uneven(q, k, factor, chunk)
+        log_sums, by_key, by_query, d_scale = found
+        own_q, own_k = _positives(query.detach(), groups), _positives(key.detach(), groups)
+        matched = 2 * (query.detach() * own_k).sum(dtype=torch.float64)
+        context.save_for_backward(
+            (by_key - 2 * own_k).mul_(factor / (2 * n)),
+            (by_query - 2 * own_q).mul_(factor / (2 * n)),
+        )
+        context.d_scale = float(d_scale - matched) / (2 * n)
+        return ((log_sums - factor * matched) / (2 * n)).float()
 
     @staticmethod
     def backward(context: Any, gradient: Any) -> Any:
         d_query, d_key = context.saved_tensors
-        d_scale = torch.as_tensor(context.d_scale, device=gradient.device) * gradient
-        return d_query * gradient, d_key * gradient, d_scale.float(), None, None, None
+        d_scale = (gradient * context.d_scale).float()
+        return d_query * gradient, d_key * gradient, d_scale, None, None, None
 
 
 def info_nce(query: Any, key: Any, scale: Any, groups: Any = None, chunk: int | None = None) -> Any:
@@ -78,10 +70,8 @@ def info_nce(query: Any, key: Any, scale: Any, groups: Any = None, chunk: int | 
         raise ValueError(f"{tuple(query.shape)} rows do not match {tuple(key.shape)}")
     device = query.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
-    if chunk is None:
-        chunk = max(16, CHUNK_SCORES // max(1, len(key)))
     with torch.autocast(device, enabled=False):
-        return ChunkedInfoNCE.apply(query.float(), key.float(), scale, groups, chunk, dtype)
+        return _InfoNCE.apply(query.float(), key.float(), scale, groups, chunk, dtype)
 
 
 def sigmoid_loss(
@@ -96,7 +86,6 @@ def sigmoid_loss(
     if query.shape != key.shape:
         raise ValueError(f"{tuple(query.shape)} rows do not match {tuple(key.shape)}")
     n = len(query)
-    chunk = chunk or max(16, CHUNK_SCORES // max(1, n))
     groups = torch.arange(n, device=query.device) if groups is None else groups
 
     def part(rows: Any, members: Any, columns: Any, scale: Any, bias: Any) -> Any:
@@ -104,49 +93,107 @@ def sigmoid_loss(
         return -torch.nn.functional.logsigmoid(signs * (scale * (rows @ columns.T) + bias)).sum()
 
     total = query.new_zeros((), dtype=torch.float32)
-    for start in range(0, n, chunk):
-        piece = query[start : start + chunk], groups[start : start + chunk]
+    for rows in _chunks(n, chunk):
         total = total + torch.utils.checkpoint.checkpoint(
-            part, *piece, key, scale, bias, use_reentrant=False
+            part, query[rows], groups[rows], key, scale, bias, use_reentrant=False
         )
     return total / n
 
 
-def _positives(groups: Any) -> Any:
-    """How many rows of the batch share each row's group, itself among them."""
+def _chunks(n: int, chunk: int | None) -> list[slice]:
+    chunk = chunk or max(16, CHUNK_SCORES // max(1, n))
+    return [slice(start, min(start + chunk, n)) for start in range(0, n, chunk)]
+
+
+def _positives(x: Any, groups: Any) -> Any:
+    """The mean of the vectors of each row's group; without groups the rows themselves."""
+    if groups is None:
+        return x.float()
     _, inverse, counts = torch.unique(groups, return_inverse=True, return_counts=True)
-    return counts[inverse].float()
+    sums = torch.zeros((len(counts), x.shape[1]), device=x.device)
+    sums.index_add_(0, inverse, x.float())
+    return (sums / counts[:, None])[inverse]
 
 
-def _normalisers(q: Any, k: Any, factor: float, chunk: int) -> tuple[Any, Any, float | None]:
-    """log sum exp of every row and column `(n,)`.
+def _even(q: Any, k: Any, factor: float, chunk: int | None) -> Any:
+    """Sums of logs, softmax means of keys and of queries, and what the scale gets, by one shift.
 
-    One exponential serves both directions while all scores lie within reach of one shift (the
-    third result); else each row and column has a maximum of its own.
+    None when a sum is so small that the shift does not fit all rows and columns.
     """
     n = len(q)
-    shift = factor  # no score is larger: the vectors have unit length
-    rows = torch.empty(n, device=q.device)
-    columns = torch.zeros(n, device=q.device)
-    for start in range(0, n, chunk):
-        weights = (q[start : start + chunk] @ k.T).float().sub_(1.0).mul_(factor).exp_()
-        rows[start : start + chunk] = weights.sum(1)
-        columns += weights.sum(0)
+    whole = chunk is None and n * n * q.element_size() <= MOST_KEPT
+    parts = [slice(0, n)] if whole else _chunks(n, chunk)
+    scaled = q * factor
+    # no score is above `factor`, since the vectors have unit length; small ones need no shift
+    shift = factor if factor > 40 else 0.0
+    rows, columns = torch.empty(n, device=q.device), torch.zeros(n, device=q.device)
+    by_rows = torch.empty(q.shape, device=q.device)
+    by_query, by_query_columns = torch.zeros_like(by_rows), torch.zeros_like(by_rows)
+    kept = None
+    for part in parts:
+        weights = kept = _weights(scaled[part], k, shift)
+        rows[part] = _sums(weights)
+        columns += _sums(weights.T)
+        by_rows[part] = (weights @ k).float() / rows[part, None]
+        both = torch.cat([q[part], (q[part].float() / rows[part, None]).to(q.dtype)], dim=1)
+        summed = (both.T @ weights).T.float()
+        by_query_columns += summed[:, : q.shape[1]]
+        by_query += summed[:, q.shape[1] :]
     least = float(torch.minimum(rows.min(), columns.min()))
-    if least > 1e-24:
-        return rows.log_().add_(shift), columns.log_().add_(shift), shift
-    columns.fill_(-float("inf"))
-    for start in range(0, n, chunk):
-        scores = (q[start : start + chunk] @ k.T).float().mul_(factor)
-        rows[start : start + chunk] = scores.logsumexp(1)
+    if not least > LEAST_SUM or not torch.isfinite(rows).all():
+        return None
+    by_query += by_query_columns / columns[:, None]
+    by_key = by_rows
+    shared = (k.float() / columns[:, None]).to(k.dtype)
+    for part in parts:
+        weights = kept if whole else _weights(scaled[part], k, shift)
+        by_key[part] += (weights @ shared).float()
+    logs = (rows.log().sum(dtype=torch.float64) + columns.log().sum(dtype=torch.float64)) + (
+        2 * n * shift
+    )
+    return logs, by_key, by_query, (q.float() * by_key).sum(dtype=torch.float64)
+
+
+def _weights(scaled: Any, k: Any, shift: float) -> Any:
+    """exp(scores - shift), in place of the scores."""
+    scores = scaled @ k.T
+    return scores.sub_(shift).exp_() if shift else scores.exp_()
+
+
+def _sums(weights: Any) -> Any:
+    """fp32 sums of the rows of a matrix or of its transpose.
+
+    Half-precision sums are slow on a CPU, products with ones are fast; blocks of them are added in
+    fp32, so that what each rounds averages out (to 2e-4 of 8,192 terms in bf16).
+    """
+    length = weights.shape[1] - weights.shape[1] % SUM_BLOCK
+    if weights.dtype == torch.float32 or not length:
+        return weights.sum(1, dtype=torch.float32)
+    ones = torch.ones(SUM_BLOCK, 1, dtype=weights.dtype, device=weights.device)
+    blocks = weights[:, :length].unflatten(1, (-1, SUM_BLOCK))
+    if weights.is_contiguous():
+        partial = (blocks @ ones).squeeze(2)
+    else:  # a transpose: blocks of rows of what it is the transpose of
+        partial = (ones.T @ blocks.permute(1, 2, 0)).squeeze(1).T
+    rest = weights[:, length:].sum(1, dtype=torch.float32)
+    return partial.sum(1, dtype=torch.float32) + rest
+
+
+def _uneven(q: Any, k: Any, factor: float, chunk: int | None) -> Any:
+    """The same with a shift for each row and column: two exponentials a score, any range."""
+    n = len(q)
+    rows = torch.empty(n, device=q.device)
+    columns = torch.full((n,), -float("inf"), device=q.device)
+    for part in _chunks(n, chunk):
+        scores = (q[part] @ k.T).float().mul_(factor)
+        rows[part] = scores.logsumexp(1)
         columns = torch.logaddexp(columns, scores.logsumexp(0))
-    return rows, columns, None
-
-
-def _softmaxes(scores: Any, factor: float, rows: Any, columns: Any, shift: float | None) -> Any:
-    """Softmax over columns plus softmax over rows, of a chunk of rows; `scores` stay."""
-    if shift is not None:
-        weights = scores.sub(1.0).mul_(factor).exp_()
-        return weights.mul_((shift - rows).exp()[:, None] + (shift - columns).exp()[None])
-    logits = scores * factor
-    return (logits - rows[:, None]).exp_().add_(logits.sub_(columns[None]).exp_())
+    by_key, by_query = torch.empty(q.shape, device=q.device), torch.zeros(q.shape, device=q.device)
+    for part in _chunks(n, chunk):
+        scores = (q[part] @ k.T).float().mul_(factor)
+        weights = (scores - rows[part, None]).exp_().add_(scores.sub_(columns[None]).exp_())
+        weights = weights.to(q.dtype)
+        by_key[part] = (weights @ k).float()
+        by_query += (weights.T @ q[part]).float()
+    logs = rows.sum(dtype=torch.float64) + columns.sum(dtype=torch.float64)
+    return logs, by_key, by_query, (q.float() * by_key).sum(dtype=torch.float64)

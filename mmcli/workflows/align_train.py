@@ -202,7 +202,7 @@ def _baselines(
     before = {name: score_shared(features, rows) for name, rows in _splits(data).items()}
     if any(before.values()):
         found["before"] = before
-    if spec.iterative and not spec.sequence:
+    if spec.iterative:
         from mmcli.align.linear import fit
 
         fitted = fit(features, AlignOptions(), FitRun(seed=seed, message=listeners.message))

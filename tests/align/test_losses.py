@@ -87,6 +87,17 @@ def test_gradients_by_finite_differences() -> None:
         assert float(q.grad[i, j]) == pytest.approx(float((up - down) / (2 * step)), abs=5e-4)
 
 
+@pytest.mark.parametrize("shape", [(5, 7), (300, 200), (256, 1024)])
+def test_half_precision_sums_are_as_exact_as_they_say(shape: tuple[int, int]) -> None:
+    from mmcli.align.losses import _sums
+
+    made = torch.Generator().manual_seed(0)
+    x = torch.rand(shape, generator=made).bfloat16()
+    for matrix in (x, x.T, x.float(), x.float().T):
+        exact = matrix.double().sum(1)
+        torch.testing.assert_close(_sums(matrix).double(), exact, rtol=4e-3, atol=0)
+
+
 def test_bf16_products_change_little() -> None:
     x, y, _, _ = vectors(4)
     q, k = F.normalize(x.detach(), dim=1), F.normalize(y.detach(), dim=1)
