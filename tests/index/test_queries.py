@@ -7,7 +7,7 @@ import pytest
 
 from mmcli.core.errors import BadInput, SpaceMismatch, UsageError
 from mmcli.workflows.index_rows import choose_keys
-from mmcli.workflows.queries import plan_queries
+from mmcli.workflows.queries import QueryPlan, plan_bound, plan_queries
 from mmcli.workflows.query_file import QueryPart, parse_part, read_queries
 from mmcli.workflows.result_rows import order_columns, path_from_here, plain, result_row
 
@@ -122,3 +122,19 @@ def test_query_encoders_are_found_by_space() -> None:
     prompted = {"text": {**ENTRIES["text"], "prompts": {"query": "query: "}}}
     assert plan_queries(prompted, ["text"], {})["text"].prompt == "query: "
     assert plan_queries(prompted, ["text"], {}, prompt="q ")["text"].prompt == "q "
+
+
+def test_a_key_that_an_aligner_reads_is_encoded_as_it_was() -> None:
+    bound = {**ENTRIES["text"], "max_length": 32, "prompts": {"query": "q: ", "used": "p: "},
+             "weights_sha256": "a" * 64, "preprocessing_sha256": "b" * 64}  # fmt: skip
+    plan = plan_bound("text", bound, {})
+    assert plan is not None
+    assert (plan.encoder, plan.prompt, plan.max_length) == ("minilm-l6", "p: ", 32)
+    assert (plan.weights_sha256, plan.preprocessing_sha256) == ("a" * 64, "b" * 64)
+    assert QueryPlan.from_manifest("text", plan.as_manifest()) == plan
+    asked = plan_bound("text", bound, {}, prompt="q: ")
+    assert asked is not None and asked.prompt == "q: "
+    plain = plan_bound("text", ENTRIES["text"], {})
+    assert plain is not None and plain.prompt == ""  # none then, so none now
+    assert plan_bound("text", {**bound, "reference": "no-such-encoder"}, {}) is None
+    assert plan_bound("foreign", ENTRIES["foreign"], {}) is None
