@@ -95,6 +95,16 @@ def test_pipes_says_so_where_there_is_no_jq(shell, tmp_path: Path) -> None:  # t
     assert "jq" in done.stdout
 
 
+def test_align_scenes(shell, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """So few scenes teach little; that it learns is tested in tests/align."""
+    done = shell("align_scenes.sh", "work", "200")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"re-ranked +best 10 by reranker", done.stdout)
+    assert len(re.findall(r"^(?:text-to-image|image-to-text) .*hit@1", done.stdout, re.M)) >= 2
+    for name in ("000000a.png", "page.html"):
+        assert (tmp_path / "work" / name).stat().st_size > 10_000
+
+
 def test_tuxpaint_search_says_so_where_there_is_no_apt(shell, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     make_directory = shutil.which("mkdir")
     assert make_directory is not None

@@ -1,7 +1,7 @@
 """Measures what the project promises and prints one table: `python -m tests.bench [PART …]`.
 
 Parts: startup, search, images, texts, memory, crashes, broken, evaluation, alignment, speech,
-dual; all by default. Files are kept in `MMCLI_BENCH_DIR` (default: a folder in the system's
+dual, scenes; all by default. Files are kept in `MMCLI_BENCH_DIR` (default: a folder in the system's
 temporary directory) between runs.
 """
 
@@ -15,7 +15,7 @@ from mmcli.cli.output import Sink
 
 def main() -> None:
     """Run the parts named on the command line."""
-    from tests.bench import alignment, commands, dual, evaluation, speech, speed
+    from tests.bench import alignment, commands, dual, evaluation, scenes, speech, speed
 
     parts = {
         "startup": commands.startup,
@@ -29,6 +29,7 @@ def main() -> None:
         "alignment": alignment.alignment,
         "speech": speech.speech,
         "dual": dual.dual,
+        "scenes": scenes.scenes,
     }
     names = sys.argv[1:] or list(parts)
     default = Path(tempfile.gettempdir()) / "mmcli-bench"
