@@ -20,6 +20,7 @@ from mmcli.encoders.tokens import TokenBatch, Tokenizer
 from mmcli.encoders.weights import (
     folder_sha256,
     from_pretrained,
+    is_mixed,
     package_file,
     settle,
     state_dtype,
@@ -132,7 +133,7 @@ def build(
         load_model,
         where,
         dtype=state_dtype(kind, placement),
-        attn_implementation=attention(placement),
+        attn_implementation=attention(placement, exact=is_mixed(kind, placement)),
         trust_remote_code=options.trust_remote_code,
     )
     model = settle(model, placement, dtype=state_dtype(kind, placement))

@@ -15,24 +15,39 @@ from mmcli.engine.torch_stack import load_torch, load_transformers
 
 #: Above this many tokens the `length x length` scores cost more than they save.
 SHORT = 256
-NAME = "mmcli_plain"
+NAME, EXACT_NAME = "mmcli_plain", "mmcli_plain_fp32"
 
 
-def attention(placement: Placement) -> str | None:
-    """The attention to ask transformers for; None for its default."""
+def attention(placement: Placement, exact: bool = False) -> str | None:
+    """The attention to ask transformers for; None for its default.
+
+    exact: scores and their products in fp32, for models whose states are fp32 too. Of 2,000 texts
+    of random words MiniLM then keeps the nearest neighbour of 99.4 % instead of 98.4 %, for 7 % of
+    its time.
+    """
     if placement.device != "cpu" or placement.dtype != "bfloat16":
         return None
-    return _register()
+    _register()
+    return EXACT_NAME if exact else NAME
 
 
 @cache
-def _register() -> str:
+def _register() -> None:
     transformers = load_transformers()
     from transformers.masking_utils import sdpa_mask
 
-    transformers.AttentionInterface.register(NAME, plain_attention)
-    transformers.AttentionMaskInterface.register(NAME, sdpa_mask)
-    return NAME
+    for name, function in ((NAME, plain_attention), (EXACT_NAME, exact_attention)):
+        transformers.AttentionInterface.register(name, function)
+        transformers.AttentionMaskInterface.register(name, sdpa_mask)
+
+
+def exact_attention(
+    module: Any, query: Any, key: Any, value: Any, attention_mask: Any, **options: Any
+) -> tuple[Any, None]:
+    """`plain_attention` in fp32; what it gives is fp32 as well."""
+    return plain_attention(
+        module, query.float(), key.float(), value.float(), attention_mask, **options
+    )
 
 
 def plain_attention(

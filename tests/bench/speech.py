@@ -62,12 +62,11 @@ def speech(cache: Path) -> list[Row]:
                 relevant_by="caption",
             )
         )
-        after = report["directions"]["speech-to-image"]["measures"]
-        paired = report["against"]["directions"]["speech-to-image"]["measures"]
+        after = report["directions"]["speech-to-image"]
         for k in (1, 10):
-            found = paired[f"hit@{k}"]
+            found = after["against"][f"hit@{k}"]
             rows.append({"method": method, "measure": f"speech-to-image hit@{k}",
-                         "before": found["other"], "after": after[f"hit@{k}"]["value"],
+                         "before": found["other"], "after": after["measures"][f"hit@{k}"]["value"],
                          "gain": found["difference"], "low": found["low"],
                          "high": found["high"], "p": found["p"]})  # fmt: skip
     return rows
