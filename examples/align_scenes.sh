@@ -20,6 +20,6 @@ mmcli align train store -o reranker "${between[@]}" --method cross-attention --f
 mmcli evaluate retrieval store --query text --target image --aligner retriever \
     --rerank reranker --rerank-top 10 -k 1,5 --html page.html --force
 
-# Where each word of a caption looks.
+# What each word of a caption finds in the picture.
 first=$(head -n 1 scenes/items.jsonl | sed 's/{"id": "\([^"]*\)".*/\1/')
 mmcli align attention reranker store --id "$first" -o "$first.png" --force -q

@@ -42,14 +42,14 @@ SCORED_ROWS, SCORED_DEPTH = 1000, 4
 #: Parameters that say where a token is: not decayed.
 _PLACES = (".row", ".column", ".place")
 #: Where the user says nothing: width of the layers, of projected tokens; rows in a batch; dropout.
-WIDTH, DIM, BATCH, DROPOUT = 128, 64, 32, 0.1
+WIDTH, DIM, BATCH, DROPOUT = 64, 64, 32, 0.1
 
 
 def schedule_of(rows: int) -> Schedule:
     """What is chosen for so many rows, where the user says nothing."""
     if rows < 10_000:
-        return Schedule(epochs=8, lr=1e-3, weight_decay=0.05, patience=4, ema=0.0)
-    return Schedule(epochs=4, lr=5e-4, weight_decay=0.02, patience=2, ema=0.0)
+        return Schedule(epochs=8, lr=2e-3, weight_decay=0.05, patience=4, ema=0.0)
+    return Schedule(epochs=4, lr=1e-3, weight_decay=0.02, patience=2, ema=0.0)
 
 
 class CrossAttention:

@@ -142,6 +142,20 @@ class PairScorer:
             _, layers = placed.model.match(x, real_x, y, real_y)
         return [(a[0].float().cpu().numpy(), b[0].float().cpu().numpy()) for a, b in layers]
 
+    def likeness(self, first: Tokens, second: Tokens) -> Weights:
+        """float32 `(tokens of first, tokens of second)`: cosines of the projected tokens of a pair.
+
+        What the score starts from, before any layer looks at the other side.
+        """
+        placed = self.placed
+        sides = [placed.read(number, [tokens])[0] for number, tokens in enumerate((first, second))]
+        with torch.no_grad():
+            u, v = (
+                reader.tokens(x)[0] for reader, x in zip(placed.model.readers, sides, strict=True)
+            )
+        found: Weights = (u @ v.T).cpu().numpy()
+        return found
+
     def _number(self, modality: str) -> int:
         if modality not in self.modalities:
             raise UsageError(

@@ -1,4 +1,4 @@
-"""`mmcli align attention`: where the words of an item look in its picture."""
+"""`mmcli align attention`: what the words of an item find in its picture."""
 
 from typing import Annotated
 
@@ -23,7 +23,9 @@ Examples:
 
 \b
 The picture is shown once for each token, dark where its weight is least; the number beside the
-token is its largest weight. Patches are those of --layer of cross-attention, all heads averaged."""
+token is its largest weight. Layer 0 is the likeness of token and patch that the score starts from:
+what a word stands for lights up. Layers 1 and on are where it looks to correct that score, often
+for what speaks against it, so that a word may look at the other thing."""
 
 
 def register(app: typer.Typer) -> None:
@@ -42,8 +44,8 @@ def attention(
         typer.Option("--picture-of", help="The item whose picture they look at. Default: --id."),
     ] = None,
     layer: Annotated[
-        int | None, typer.Option("--layer", help="Layer of cross-attention. Default: the last.")
-    ] = None,
+        int, typer.Option("--layer", help="Layer of cross-attention; 0: likeness, before any.")
+    ] = 0,
     head: Annotated[
         int | None, typer.Option("--head", help="One head alone. Default: the mean of all.")
     ] = None,
@@ -54,7 +56,7 @@ def attention(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> int:
-    """Draw where each word of an item looks in a picture.
+    """Draw what each word of an item finds in a picture.
 
     Writes a contact sheet, one cell a token, and prints the pair's score and each token's patch.
     """
@@ -78,6 +80,10 @@ def attention(
             force=force,
         )
     )
-    if json or not quiet:
+    if json:
         sink.report(report, json)
+    elif not quiet:
+        sink.report({name: value for name, value in report.items() if name != "words"}, False)
+        rows = [{**word, "weight": round(word["weight"], 4)} for word in report["words"]]
+        sink.rows(rows, "table")
     return 0

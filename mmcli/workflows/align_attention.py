@@ -1,4 +1,4 @@
-"""`align attention`: where the words of an item look in its picture, as a contact sheet.
+"""`align attention`: what the words of an item find in its picture, as a contact sheet.
 
 Prints nothing.
 """
@@ -33,14 +33,16 @@ MOST_CELLS = 48
 
 @dataclass(frozen=True)
 class AttentionConfig:
-    """What `mmcli align attention` can be told. layer: from 1; None is the last. picture_of: the id
-    of another item whose picture the words of `id` look at."""
+    """What `mmcli align attention` can be told. layer: of cross-attention, from 1; 0 is the
+    likeness of words and patches that it starts from. head: None is the mean of all. picture_of:
+    the id of another item, whose picture the words of `id` look at.
+    """
 
     aligner: str
     store: str
     id: str
     output: str
-    layer: int | None = None
+    layer: int = 0
     head: int | None = None
     picture_of: str | None = None
     verify: str = "once"
@@ -71,11 +73,7 @@ def attention(config: AttentionConfig) -> dict[str, Any]:
         if not len(values):
             raise BadInput(f"row {row} of `{store.path}` has no {name}", "choose another `--id`")
     pair = (patches, tokens) if turned else (tokens, patches)
-    layers = scorer.attention(*pair)
-    if not layers or not 1 <= (config.layer or len(layers)) <= len(layers):
-        raise UsageError(f"`--layer {config.layer}`: there are {len(layers)}", "they count from 1")
-    weights = layers[(config.layer or len(layers)) - 1][1 if turned else 0]
-    weights = _of_head(weights, config.head)
+    weights = _weights(scorer, pair, turned, config.layer, config.head)
     side = isqrt(weights.shape[1])
     if side * side != weights.shape[1]:
         raise BadInput(
@@ -106,6 +104,23 @@ def _row(store: Store, id: str) -> int:
     return ids.index(id)
 
 
+def _weights(
+    scorer: PairScorer, pair: tuple[Any, Any], turned: bool, layer: int, head: int | None
+) -> NDArray[np.float32]:
+    """`(words, patches)` of a layer's look, or of the likeness that it starts from."""
+    if layer == 0:
+        if head is not None:
+            raise UsageError(f"`--head {head}`: layer 0 has none", "add `--layer 1`")
+        likeness = scorer.likeness(*pair)
+        return likeness.T if turned else likeness
+    layers = scorer.attention(*pair)
+    if not 1 <= layer <= len(layers):
+        raise UsageError(
+            f"`--layer {layer}`: there are {len(layers)}", "0 is the likeness that they start from"
+        )
+    return _of_head(layers[layer - 1][1 if turned else 0], head)
+
+
 def _of_head(weights: NDArray[np.float32], head: int | None) -> NDArray[np.float32]:
     """One head's, or the mean of all."""
     if head is None:
@@ -131,7 +146,7 @@ def _labels(store: Store, key: str, modality: str, row: int, count: int) -> list
         Placement("cpu", "float32"),
     )
     (prepared,) = encoder.prepare([value])
-    ids = np.asarray(prepared.value.ids)[np.asarray(prepared.value.content, bool)]
+    ids = np.asarray(prepared.data.ids)[np.asarray(prepared.data.content, bool)]
     found = [str(encoder.tokenizer.core.id_to_token(int(i))) for i in ids]
     return found if len(found) == count else numbers
 

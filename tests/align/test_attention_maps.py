@@ -76,12 +76,30 @@ def test_the_command_draws_what_the_scorer_says(
     assert run(*words, "-o", "sheet.png").returncode == 3  # it is there already
 
 
+def test_layer_0_is_the_likeness_that_the_score_starts_from(
+    run: Run, folder: Path, tmp_path: Path
+) -> None:
+    store = Store.open(folder / "store")
+    (text,), (image,) = (MappedSequences(store, key).take([3]) for key in ("text", "image"))
+    scorer = PairScorer.open(folder / "a")
+    found = scorer.likeness(text, image)
+    assert found.shape == (len(text), 4) and np.abs(found).max() <= 1 + 1e-6
+    x, y = scorer.placed.read(0, [text]), scorer.placed.read(1, [image])
+    late = (found.max(1).mean() + found.max(0).mean()) / 2
+    assert float(scorer.placed.late(x, y)[0, 0]) == pytest.approx(float(late), abs=1e-6)
+    words = ("align", "attention", folder / "b", folder / "store", "--id", "0003", "-o", "s.png")
+    report = json.loads(run(*words, "--json").stdout)
+    turned = PairScorer.open(folder / "b").likeness(image, text).T
+    np.testing.assert_allclose([w["weight"] for w in report["words"]], turned.max(1), atol=1e-6)
+
+
 def test_refusals_are_one_line_with_a_hint(run: Run, folder: Path) -> None:
     words = ("align", "attention", folder / "a", folder / "store", "-o", "sheet.png")
     for more, code, message in (
         (("--id", "nobody"), 3, "no item `nobody`"),
         (("--id", "0003", "--layer", "3"), 2, "there are 2"),
-        (("--id", "0003", "--head", "0"), 2, "there are 2"),
+        (("--id", "0003", "--layer", "1", "--head", "0"), 2, "there are 2"),
+        (("--id", "0003", "--head", "1"), 2, "layer 0 has none"),
     ):
         done = run(*words, *more)
         assert done.returncode == code and message in done.stderr, done.stderr
