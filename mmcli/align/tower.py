@@ -156,4 +156,3 @@ def _erf(x: Vectors) -> Vectors:
     for factor in (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592):
         series = (series + np.float32(factor)) * t
     return np.asarray(np.sign(x) * (1 - series * np.exp(-magnitude * magnitude)), np.float32)
-

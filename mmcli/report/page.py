@@ -30,7 +30,8 @@ h1 { font-size: 1.3rem; } h2 { font-size: 1.1rem; margin: 2rem 0 .8rem; }
 h3 { font-size: 1rem; margin: 1.2rem 0 .5rem; }
 p { max-width: 60rem; } footer, .note { color: var(--dim); font-size: .85rem; }
 footer { margin-top: 2rem; }
-table { border-collapse: collapse; overflow-wrap: break-word; font-variant-numeric: tabular-nums; margin: .5rem 0; }
+table { border-collapse: collapse; overflow-wrap: break-word; margin: .5rem 0;
+  font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .7rem; border-bottom: 1px solid var(--line); text-align: left;
   vertical-align: top; }
 th { color: var(--dim); font-weight: 600; font-size: .85rem; } td.n, th.n { text-align: right; }
