@@ -53,6 +53,31 @@ def run(environment: dict[str, str], tmp_path: Path) -> Run:
     return command
 
 
+@pytest.fixture
+def run_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Run:
+    """The same as `run` in this process: what imports torch a hundred times takes minutes.
+
+    The whole program runs, from the words to the exit code; only the start of Python is spared.
+    """
+    from mmcli.cli.main import _explain, _run, program
+
+    def command(*words: object) -> subprocess.CompletedProcess[str]:
+        monkeypatch.chdir(tmp_path)
+        capfd.readouterr()
+        given = list(map(str, words))
+        monkeypatch.setattr(sys, "argv", ["mmcli", *given])
+        try:
+            code = int(_run(program(), given))
+        except Exception as error:  # as `main` does
+            code = _explain(error)
+        out, err = capfd.readouterr()
+        return subprocess.CompletedProcess(given, code, out, err)
+
+    return command
+
+
 def picture(path: Path, seed: int, size: tuple[int, int] = (48, 40)) -> Path:
     """A small JPEG or PNG of coloured blocks, different for each seed."""
     rng = np.random.default_rng(seed)

@@ -68,6 +68,7 @@ class Contrastive:
         self.tower = known.tower if options.tower == "auto" else options.tower
         self.dropout = known.dropout if options.dropout is None else options.dropout
         self.hard, self.chunk = options.hard_negatives, options.chunk
+        self.whole_epochs = self.hard > 0  # they are mined by the model that begins the epoch
         self.grouped = len(np.unique(features.groups[self.rows])) < len(self.rows)
         towers, trained = starting_towers(
             features, kind=self.tower, dim=options.dim, hidden=self.hidden, seed=run.seed

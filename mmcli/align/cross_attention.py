@@ -55,6 +55,8 @@ def schedule_of(rows: int) -> Schedule:
 class CrossAttention:
     """What the training loop is given: model, batches, losses, score."""
 
+    whole_epochs = False
+
     def __init__(self, features: Features, options: AlignOptions, run: FitRun) -> None:
         if len(features.modalities) != 2:
             raise UsageError(

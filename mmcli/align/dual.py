@@ -63,6 +63,8 @@ class _Own:
 class Dual:
     """What the training loop is given."""
 
+    whole_epochs = False
+
     def __init__(self, features: Features, options: AlignOptions, run: FitRun) -> None:
         if len(features.modalities) != 2:
             raise UsageError("`dual` aligns two modalities", "use contrastive for more")

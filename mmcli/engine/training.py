@@ -49,11 +49,14 @@ class Method(Protocol):
     """What the loop is given. `model` is a torch module; only its parameters learn.
 
     steps: batches in an epoch, the same for all. plain: parameters without weight decay, by name.
+    whole_epochs: the batches of an epoch hang on the model as it was when the epoch began, so that
+    a run can only go on between epochs.
     """
 
     model: Any
     steps: int
     plain: frozenset[str]
+    whole_epochs: bool
 
     def batches(self, epoch: int, start: int) -> Iterator[Any]:
         """The batches of an epoch from number `start`; equal calls give equal batches."""
@@ -151,7 +154,8 @@ class _Loop:
             for batch in self.method.batches(self.epoch, self.at):
                 self._step(batch)
                 progress(self.done.steps, self.total)
-                self._maybe_save()
+                if not self.method.whole_epochs:
+                    self._maybe_save()
             self._end_epoch()
             self._maybe_save()
         self._load(self.best)

@@ -205,7 +205,9 @@ def _baselines(
     if spec.iterative:
         from mmcli.align.linear import fit
 
-        fitted = fit(features, AlignOptions(), FitRun(seed=seed, message=listeners.message))
+        # tokens are many and their pooled vectors wide: one closed form is enough beside them
+        options = AlignOptions(variant="ridge" if spec.sequence else "auto")
+        fitted = fit(features, options, FitRun(seed=seed, message=listeners.message))
         towers = fitted.directions["both"]
         found[f"linear:{fitted.chosen['variant']}"] = {
             name: score_towers(features, towers, rows)

@@ -59,10 +59,10 @@ def test_train_apply_verify_and_evaluate(run: Run, store: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize("method", ["contrastive", "contrastive:sigmoid", "dual", "dual:moments"])
 def test_methods_beat_chance_and_say_what_they_did(
-    run: Run, store: Path, tmp_path: Path, method: str
+    run_here: Run, store: Path, tmp_path: Path, method: str
 ) -> None:
     words = ("--method", method, "--epochs", "15", "--batch", "64", "--json")
-    done = run("align", "train", store, "-o", "a", "--between", "text,image", *words)
+    done = run_here("align", "train", store, "-o", "a", "--between", "text,image", *words)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["test"]["text-to-image"]["hit@10"] > 0.35  # chance is 0.15
@@ -76,44 +76,47 @@ def test_methods_beat_chance_and_say_what_they_did(
     assert "| linear" in (tmp_path / "a/README.md").read_text()
 
 
-def test_dual_can_be_applied_one_way(run: Run, store: Path, tmp_path: Path) -> None:
+def test_dual_can_be_applied_one_way(run_here: Run, store: Path, tmp_path: Path) -> None:
     words = ("--method", "dual", "--paired", "0.5", *FAST)
     assert (
-        run("align", "train", store, "-o", "d", "--between", "text,image", *words).returncode == 0
+        run_here("align", "train", store, "-o", "d", "--between", "text,image", *words).returncode
+        == 0
     )
-    done = run("align", "apply", "d", store, "-o", "out", "--direction", "text-to-image")
+    done = run_here("align", "apply", "d", store, "-o", "out", "--direction", "text-to-image")
     assert done.returncode == 0, done.stderr
     out, given = Store.open(tmp_path / "out"), Store.open(store)
     has = out.has("image")
     np.testing.assert_allclose(out.load("image")[has], given.load("image")[has], atol=1e-6)
     assert out.keys["text"]["dim"] == 24
-    wrong = run("align", "apply", "d", store, "-o", "x", "--direction", "text-to-imag")
+    wrong = run_here("align", "apply", "d", store, "-o", "x", "--direction", "text-to-imag")
     assert wrong.returncode == 2 and "text-to-image" in wrong.stderr
-    both = run("align", "apply", "d", store, "-o", "both", "--json")
+    both = run_here("align", "apply", "d", store, "-o", "both", "--json")
     assert json.loads(both.stdout)["dim"] == 40
 
 
-def test_unpaired_rows_of_a_second_store(run: Run, store: Path, tmp_path: Path) -> None:
+def test_unpaired_rows_of_a_second_store(run_here: Run, store: Path, tmp_path: Path) -> None:
     more = planted(tmp_path / "more", seed=5)
     words = ("--method", "dual", "--unpaired", more, "--paired", "0.2", "--json")
-    done = run("align", "train", store, "-o", "d", "--between", "text,image", *words, *FAST[:-1])
+    done = run_here(
+        "align", "train", store, "-o", "d", "--between", "text,image", *words, *FAST[:-1]
+    )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     left = report["rows"]["unpaired_text"]
     assert left > 300  # all of the second store, and the train rows whose pairs were not kept
     assert report["chosen"]["unpaired"]["text"] >= left
     other = planted(tmp_path / "other", dims={"text": 8, "image": 24})
-    refused = run(
+    refused = run_here(
         "align", "train", store, "-o", "e", "--between", "text,image", "--method", "dual",
         "--unpaired", other,
     )  # fmt: skip
     assert refused.returncode == 3 and "dim" in refused.stderr
 
 
-def test_three_modalities(run: Run, tmp_path: Path) -> None:
+def test_three_modalities(run_here: Run, tmp_path: Path) -> None:
     planted(tmp_path / "s", dims={"text": 16, "image": 24, "speech": 10}, absent={"speech": 0.5})
     for method in ("linear", "contrastive"):
-        done = run(
+        done = run_here(
             "align", "train", "s", "-o", method, "--between", "text,image,speech", "--method",
             method, "--json", *FAST[:-1],
         )  # fmt: skip
@@ -121,37 +124,38 @@ def test_three_modalities(run: Run, tmp_path: Path) -> None:
         assert len(json.loads(done.stdout)["test"]) == 6
 
 
-def test_seeds_have_intervals(run: Run, store: Path) -> None:
+def test_seeds_have_intervals(run_here: Run, store: Path) -> None:
     words = ("--method", "contrastive", "--seeds", "3", "--json", *FAST[:-1])
-    done = run("align", "train", store, "-o", "a", "--between", "text,image", *words)
+    done = run_here("align", "train", store, "-o", "a", "--between", "text,image", *words)
     row = json.loads(done.stdout)["scores"][-1]
     assert row["text-to-image hit@10 ±"] > 0
     values = [s["text-to-image hit@10"] for s in json.loads(done.stdout)["seeds_scores"]]
     assert row["text-to-image hit@10"] == pytest.approx(float(np.mean(values)))
 
 
-def test_the_same_seed_gives_the_same_bytes(run: Run, store: Path, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_bytes(run_here: Run, store: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
-        run("align", "train", store, "-o", name, "--between", "text,image",
+        run_here("align", "train", store, "-o", name, "--between", "text,image",
             "--method", "contrastive", *FAST)  # fmt: skip
     one, two = ((tmp_path / n / "model.safetensors").read_bytes() for n in ("one", "two"))
     assert one == two
 
 
-def test_resume_of_a_killed_run_is_exact(store: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("hard", [0, 2])
+def test_resume_of_a_killed_run_is_exact(store: Path, tmp_path: Path, hard: int) -> None:
     import mmcli.align.contrastive as method
 
     def config(output: str, **changes: Any) -> TrainConfig:
         from mmcli.align.fitting import AlignOptions
 
-        options = AlignOptions(epochs=4, batch=32)
+        options = AlignOptions(epochs=4, batch=32, hard_negatives=hard)
         return TrainConfig(
             str(store), str(tmp_path / output), DataConfig(("text", "image")), "contrastive",
             options, checkpoint_s=0.0, precision="fp32", **changes,
         )  # fmt: skip
 
     train(config("whole"))
-    original, left = method.Contrastive.step, iter(range(9))
+    original, left = method.Contrastive.step, iter(range(31 if hard else 9))
 
     def dies(self: Any, batch: Any, backward: Any) -> Any:
         if next(left, None) is None:
@@ -172,17 +176,17 @@ def test_resume_of_a_killed_run_is_exact(store: Path, tmp_path: Path) -> None:
 
 
 def test_nothing_is_overwritten_and_a_dry_run_writes_nothing(
-    run: Run, store: Path, tmp_path: Path
+    run_here: Run, store: Path, tmp_path: Path
 ) -> None:
     base = ("align", "train", store, "--between", "text,image")
-    dry = run(*base, "-o", "a", "-n", "--json")
+    dry = run_here(*base, "-o", "a", "-n", "--json")
     assert dry.returncode == 0 and not (tmp_path / "a").exists()
     assert json.loads(dry.stdout)["rows"]["train"] > 0
-    assert run(*base, "-o", "a", "-q").returncode == 0
-    again = run(*base, "-o", "a")
+    assert run_here(*base, "-o", "a", "-q").returncode == 0
+    again = run_here(*base, "-o", "a")
     assert again.returncode == 3 and "--force" in again.stderr
-    assert run(*base, "-o", "a", "--force", "-q", "--method", "linear:ridge").returncode == 0
-    assert run("verify", "a").returncode == 0
+    assert run_here(*base, "-o", "a", "--force", "-q", "--method", "linear:ridge").returncode == 0
+    assert run_here("verify", "a").returncode == 0
     assert Aligner.open(tmp_path / "a").config["chosen"]["variant"] == "ridge"
     assert len(list((tmp_path / "a").iterdir())) == 7
 
@@ -204,9 +208,9 @@ def test_nothing_is_overwritten_and_a_dry_run_writes_nothing(
     ],
 )
 def test_errors(
-    run: Run, store: Path, tmp_path: Path, words: tuple[str, ...], code: int, says: str
+    run_here: Run, store: Path, tmp_path: Path, words: tuple[str, ...], code: int, says: str
 ) -> None:
-    done = run("align", "train", store, "-o", "x", *words)
+    done = run_here("align", "train", store, "-o", "x", *words)
     assert done.returncode == code, done.stderr
     lines = done.stderr.strip().splitlines()
     assert says in done.stderr and lines[-2].startswith("error: ")
@@ -214,7 +218,7 @@ def test_errors(
     assert not (tmp_path / "x").exists()
 
 
-def test_a_nan_is_found_with_its_row(run: Run, tmp_path: Path) -> None:
+def test_a_nan_is_found_with_its_row(run_here: Run, tmp_path: Path) -> None:
     planted(tmp_path / "s", shards=1)
     file = tmp_path / "s/image-00000.safetensors"
     arrays = {n: a.copy() for n, a in load_file(file).items()}
@@ -224,37 +228,42 @@ def test_a_nan_is_found_with_its_row(run: Run, tmp_path: Path) -> None:
     for name in ("manifest_sha256", "versions", "files"):
         manifest.pop(name)  # as another program writes it
     (tmp_path / "s/manifest.json").write_text(json.dumps(manifest))
-    done = run("align", "train", "s", "-o", "a", "--between", "text,image")
+    done = run_here("align", "train", "s", "-o", "a", "--between", "text,image")
     assert done.returncode == 3, done.stderr
     assert "`image` of item `0-17` (row 17) holds NaN" in done.stderr
-    applied = run("align", "train", "s", "-o", "a", "--between", "text,image", "--method", "dual")
+    applied = run_here(
+        "align", "train", "s", "-o", "a", "--between", "text,image", "--method", "dual"
+    )
     assert applied.returncode == 3
 
 
-def test_too_little_to_train_on(run: Run, tmp_path: Path) -> None:
+def test_too_little_to_train_on(run_here: Run, tmp_path: Path) -> None:
     planted(tmp_path / "never", rows=40, absent={"image": 1.0})
-    done = run("align", "train", "never", "-o", "a", "--between", "text,image")
+    done = run_here("align", "train", "never", "-o", "a", "--between", "text,image")
     assert done.returncode == 3 and "image" in done.stderr
     planted(tmp_path / "one", rows=1, shards=1)
-    done = run("align", "train", "one", "-o", "a", "--between", "text,image", "--split-column",
+    done = run_here("align", "train", "one", "-o", "a", "--between", "text,image", "--split-column",
                "cause")  # fmt: skip
     assert done.returncode == 3 and "hint: " in done.stderr
 
 
-def test_a_store_of_other_making_is_refused(run: Run, store: Path, tmp_path: Path) -> None:
-    assert run("align", "train", store, "-o", "a", "--between", "text,image", "-q").returncode == 0
+def test_a_store_of_other_making_is_refused(run_here: Run, store: Path, tmp_path: Path) -> None:
+    assert (
+        run_here("align", "train", store, "-o", "a", "--between", "text,image", "-q").returncode
+        == 0
+    )
     planted(tmp_path / "other", spaces={"image": "other@ba9876543210"})
-    done = run("align", "apply", "a", "other", "-o", "out")
+    done = run_here("align", "apply", "a", "other", "-o", "out")
     assert done.returncode == 3
     assert "image@0123456789ab" in done.stderr and "other@ba9876543210" in done.stderr
     planted(tmp_path / "less", dims={"text": 16})
-    partly = run("align", "apply", "a", "less", "-o", "out")
+    partly = run_here("align", "apply", "a", "less", "-o", "out")
     assert partly.returncode == 0  # what is there is mapped
 
 
-def test_hard_negatives_and_positives_by_column(run: Run, tmp_path: Path) -> None:
+def test_hard_negatives_and_positives_by_column(run_here: Run, tmp_path: Path) -> None:
     planted(tmp_path / "s", twins=2)
-    done = run(
+    done = run_here(
         "align", "train", "s", "-o", "a", "--between", "text,image", "--method", "contrastive",
         "--hard-negatives", "2", "--positive-by", "cause", "--json", *FAST[:-1],
     )  # fmt: skip

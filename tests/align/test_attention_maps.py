@@ -57,10 +57,10 @@ def test_the_weights_of_a_look_sum_to_one_each_way(folder: Path) -> None:
 
 @pytest.mark.parametrize("aligner", ["a", "b"])
 def test_the_command_draws_what_the_scorer_says(
-    run: Run, folder: Path, tmp_path: Path, aligner: str
+    run_here: Run, folder: Path, tmp_path: Path, aligner: str
 ) -> None:
     words = ("align", "attention", folder / aligner, folder / "store", "--id", "0003")
-    done = run(*words, "-o", "sheet.png", "--layer", "1", "--head", "2", "--json")
+    done = run_here(*words, "-o", "sheet.png", "--layer", "1", "--head", "2", "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     store = Store.open(folder / "store")
@@ -73,11 +73,11 @@ def test_the_command_draws_what_the_scorer_says(
     assert found == weights.argmax(1).tolist()
     assert report["score"] == pytest.approx(float(scorer.score("text", [text], [image])[0]))
     assert Image.open(tmp_path / "sheet.png").format == "PNG"
-    assert run(*words, "-o", "sheet.png").returncode == 3  # it is there already
+    assert run_here(*words, "-o", "sheet.png").returncode == 3  # it is there already
 
 
 def test_layer_0_is_the_likeness_that_the_score_starts_from(
-    run: Run, folder: Path, tmp_path: Path
+    run_here: Run, folder: Path, tmp_path: Path
 ) -> None:
     store = Store.open(folder / "store")
     (text,), (image,) = (MappedSequences(store, key).take([3]) for key in ("text", "image"))
@@ -88,12 +88,12 @@ def test_layer_0_is_the_likeness_that_the_score_starts_from(
     late = (found.max(1).mean() + found.max(0).mean()) / 2
     assert float(scorer.placed.late(x, y)[0, 0]) == pytest.approx(float(late), abs=1e-6)
     words = ("align", "attention", folder / "b", folder / "store", "--id", "0003", "-o", "s.png")
-    report = json.loads(run(*words, "--json").stdout)
+    report = json.loads(run_here(*words, "--json").stdout)
     turned = PairScorer.open(folder / "b").likeness(image, text).T
     np.testing.assert_allclose([w["weight"] for w in report["words"]], turned.max(1), atol=1e-6)
 
 
-def test_refusals_are_one_line_with_a_hint(run: Run, folder: Path) -> None:
+def test_refusals_are_one_line_with_a_hint(run_here: Run, folder: Path) -> None:
     words = ("align", "attention", folder / "a", folder / "store", "-o", "sheet.png")
     for more, code, message in (
         (("--id", "nobody"), 3, "no item `nobody`"),
@@ -101,11 +101,11 @@ def test_refusals_are_one_line_with_a_hint(run: Run, folder: Path) -> None:
         (("--id", "0003", "--layer", "1", "--head", "0"), 2, "there are 2"),
         (("--id", "0003", "--head", "1"), 2, "layer 0 has none"),
     ):
-        done = run(*words, *more)
+        done = run_here(*words, *more)
         assert done.returncode == code and message in done.stderr, done.stderr
         assert "hint:" in done.stderr
     plain = ("align", "attention", folder / "a", folder / "plain", "-o", "s.png", "--id", "0003")
-    done = run(*plain)
+    done = run_here(*plain)
     assert done.returncode == 3 and "no column `image`" in done.stderr
 
 

@@ -22,6 +22,7 @@ class Regression:
     """A noisy linear regression with dropout, so that random numbers matter."""
 
     plain: frozenset[str] = frozenset()
+    whole_epochs = False
 
     def __init__(self, cut_at: int | None = None, scores: list[float] | None = None) -> None:
         torch.manual_seed(7)
@@ -117,3 +118,19 @@ def test_checkpoints_hold_no_pickle(tmp_path: Path) -> None:
         train(Regression(cut_at=5), OPTIONS, checkpoint=tmp_path / "c", resume=False)
     names = sorted(path.suffix for path in (tmp_path / "c").iterdir())
     assert names == [".json", ".safetensors"]
+
+
+def test_batches_that_hang_on_the_model_go_on_between_epochs_only(tmp_path: Path) -> None:
+    whole = Regression()
+    whole.whole_epochs = True
+    expected = train(whole, OPTIONS)
+    cut = Regression(cut_at=10)
+    cut.whole_epochs = True
+    with pytest.raises(Cut):
+        train(cut, OPTIONS, checkpoint=tmp_path / "c")
+    last = Regression()
+    last.whole_epochs = True
+    assert train(last, OPTIONS, checkpoint=tmp_path / "c", resume=True) == expected
+    assert last.done == 24 - 8  # the third epoch was begun again
+    for ours, theirs in zip(last.weights(), whole.weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
