@@ -13,7 +13,7 @@ Scores = dict[str, dict[str, float]]
 #: The k of hit@k that training looks at; their mean decides when to stop and what to choose.
 KS = (1, 10)
 #: Rows that are scored while training; more would take longer and decide no better.
-MOST_ROWS = 10_000
+MOST_ROWS = 4_000
 
 
 def score_towers(

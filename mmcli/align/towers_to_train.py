@@ -18,6 +18,8 @@ from mmcli.core.errors import UsageError
 KINDS = ("linear", "mlp")
 #: Width of a space that nothing is shared in.
 WIDTH = 256
+#: So far may a length be from 1 in a key that has unit length (bf16 and fp16 round to 1e-3).
+UNIT_ERROR = 2e-3
 
 
 def starting_towers(
@@ -123,7 +125,13 @@ def learning_branch(
 
 
 def preparation(part: Part, keys: tuple[str, ...], rows: Rows) -> tuple[str, ...]:
-    """Square roots for features that are never negative, whose largest would drown the rest."""
+    """Square roots for features that are never negative, whose largest would drown the rest.
+
+    Nothing for keys of unit length, where a pass over wide vectors would change no bit that counts.
+    """
     sample = part.take(rows[:: max(1, len(rows) // 1000)][:1000], keys)
     positive = all(float(v.min(initial=0)) >= 0 for v in sample.values())
-    return ("sqrt", "unit") if positive else ("unit",)
+    if positive:
+        return ("sqrt", "unit")
+    lengths = np.concatenate([np.linalg.norm(v, axis=1) for v in sample.values()])
+    return () if np.abs(lengths - 1).max(initial=0) < UNIT_ERROR else ("unit",)

@@ -115,3 +115,19 @@ def test_json_and_back(name: str) -> None:
     back = Tower.from_json(json.loads(json.dumps(tower.to_json())), tower.arrays)
     assert back.branches == tower.branches
     np.testing.assert_array_equal(back.apply(INPUTS), tower.apply(INPUTS))
+
+
+def test_standardising_the_weights_is_standardising_the_rows() -> None:
+    from mmcli.align.torch_tower import TorchTower, torch
+
+    tower = TOWERS["residual"]
+    given = {key: torch.from_numpy(x) for key, x in INPUTS.items()}
+    module = TorchTower(tower, frozenset({1}), dropout=0.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert module._folds(tower.branches[1])
+        folded = module(given)
+    torch.testing.assert_close(folded, module(given), atol=0.02, rtol=0)
+    dropping = TorchTower(tower, frozenset({1}), dropout=0.5)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not dropping._folds(tower.branches[1])
+        assert dropping.eval()._folds(tower.branches[1])
