@@ -68,7 +68,7 @@ class Dual:
     def __init__(self, features: Features, options: AlignOptions, run: FitRun) -> None:
         if len(features.modalities) != 2:
             raise UsageError("`dual` aligns two modalities", "use contrastive for more")
-        variant = options.variant or "transport"
+        variant = options.variant or "mmd"
         if variant not in (*MATCHING, "transport"):
             raise UsageError(f"`dual:{variant}` is unknown", "mmd or moments")
         self.features, self.run, self.variant = features, run, variant

@@ -50,7 +50,7 @@ METHODS: Registry[MethodSpec] = Registry(
             "two mappings that undo each other, from few pairs and many unpaired rows",
             "sup(f(a), b) + sup(g(b), a) + cyc(g(f(a)), a) + cyc(f(g(b)), b) + match(f(A), B)",
             "He et al. 2016, arXiv 1611.00179; Cuturi 2013, arXiv 1306.0895; Gretton et al. 2012",
-            variants=("transport", "mmd", "moments"),
+            variants=("mmd", "moments", "transport"),
         ),
         MethodSpec(
             "cross-attention",

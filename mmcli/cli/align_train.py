@@ -32,7 +32,7 @@ Examples:
 
 \b
 Methods: linear[:ridge|kernel|procrustes|cca], contrastive[:infonce|sigmoid],
-dual[:transport|mmd|moments], cross-attention. What the modalities share before and the closed form
+dual[:mmd|moments|transport], cross-attention. What the modalities share before and the closed form
 are always scored beside it.
 An option that is not given is chosen by the number of rows and written into config.json."""
 
