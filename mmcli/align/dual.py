@@ -5,7 +5,7 @@ vectors). With pairs (a, b), and a and b without partners, the loss is
 
     sup:   -log p(b | f(a)) - log p(a | g(b))     among the rows of the batch, and 2 - cos - cos
     cycle: 2 - cos(g(f(a)), a) - cos(f(g(b)), b)  of every row, with a partner or not
-    match: MMD(f(A), B) + MMD(g(B), A)            of whole batches (or their moments)
+    match: MMD(f(A), B) + MMD(g(B), A)            of whole batches (or moments, or transport)
 
 after He et al. 2016, arXiv 1611.00179, where two translators teach each other from monolingual
 text; here closed cycles and matched distributions stand for their language models. Both mappings
@@ -70,7 +70,7 @@ class Dual:
             raise UsageError("`dual` aligns two modalities", "use contrastive for more")
         variant = options.variant or "mmd"
         if variant not in (*MATCHING, "transport"):
-            raise UsageError(f"`dual:{variant}` is unknown", "mmd or moments")
+            raise UsageError(f"`dual:{variant}` is unknown", "mmd, moments or transport")
         self.features, self.run, self.variant = features, run, variant
         a, b = features.modalities
         self.names = (a, b)
