@@ -3,7 +3,6 @@
 Knows the files of an aligner and which keys its towers read; nothing about how it was trained.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,15 +12,13 @@ from typing import Any
 from mmcli.align.tower import Tower, Vectors
 from mmcli.core.errors import BadInput, SpaceMismatch, UsageError
 from mmcli.core.registry import suggestion
+from mmcli.store.bindings import compare_binding
 from mmcli.store.hashes import check_files
-from mmcli.store.manifest import canonical, file_path, file_record, read_manifest
+from mmcli.store.manifest import file_path, file_record, read_manifest
 from mmcli.store.reader import Store
 from mmcli.store.tensors import load_tensors
 
 KIND = "mmcli.aligner"
-#: What is kept of a store's key, so that another store can be told to be of the same making.
-BOUND = ("encoder", "reference", "revision", "weights_sha256", "dim", "space", "normalized",
-         "prompts", "modality", "layer")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -137,35 +134,6 @@ class Aligner:
                 compare_binding(self.config["keys"][key], store.keys[key], key, self.path, store)
 
 
-def compare_binding(
-    bound: Mapping[str, Any], entry: Mapping[str, Any], key: str, path: Path, store: Store
-) -> None:
-    """Raise SpaceMismatch, naming both, when a store's key was made otherwise than the bound one.
-
-    What either side does not say is not compared, the width excepted.
-    """
-    found = binding(entry)
-    for name in ("dim", "space", "weights_sha256", "preprocessing_sha256", "layer"):
-        mine, theirs = bound.get(name), found.get(name)
-        if mine != theirs and (name == "dim" or (mine and theirs)):
-            raise SpaceMismatch(
-                f"key `{key}`: `{path}` was trained on {name} `{_short(mine)}`,"
-                f" `{store.path}` has `{_short(theirs)}`",
-                "extract the store with the encoder that the aligner was trained on",
-            )
-
-
-def binding(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """What an aligner keeps of a store's key."""
-    kept = {name: entry[name] for name in BOUND if entry.get(name) is not None}
-    if entry.get("preprocessing"):
-        text = canonical(entry["preprocessing"])
-        kept["preprocessing_sha256"] = hashlib.sha256(text.encode()).hexdigest()
-        if entry["preprocessing"].get("max_length"):  # a text query must be cut at the same length
-            kept["max_length"] = entry["preprocessing"]["max_length"]
-    return kept
-
-
 def flattened(directions: Mapping[str, Mapping[str, Tower]]) -> dict[str, Vectors]:
     """The arrays of every tower under the names that an aligner's file has."""
     return {
@@ -195,8 +163,3 @@ def sha256_of(path: Path) -> str:
 
 def _of(arrays: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text[:12] + "…" if len(text) == 64 else text

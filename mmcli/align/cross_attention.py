@@ -25,10 +25,10 @@ from mmcli.align.fitting import AlignOptions, FitRun, Fitted
 from mmcli.align.pair_model import PairModel, PairShape, Side, functional, set_statistics, torch
 from mmcli.align.pair_scores import Placed, reranked_hits
 from mmcli.align.scoring import KS, Scores
-from mmcli.align.sequences import LONGEST, grid_side, shortened
 from mmcli.align.steps import Schedule, run_steps, told, train_options
 from mmcli.core.errors import UsageError
 from mmcli.engine.exact_top import iter_best
+from mmcli.engine.sequences import LONGEST, grid_side, shortened
 from mmcli.store.mapped_sequences import MappedSequences
 
 #: Rows whose tokens give lengths, mean and deviation.

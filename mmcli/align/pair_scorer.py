@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmcli.align.aligner import KIND, compare_binding, read_config
+from mmcli.align.aligner import KIND, read_config
 from mmcli.align.pair_model import PairModel, PairShape, torch
 from mmcli.align.pair_scores import Placed
-from mmcli.align.sequences import Tokens
 from mmcli.core.errors import BadInput, SpaceMismatch, UsageError
 from mmcli.core.registry import suggestion
+from mmcli.engine.sequences import Tokens
+from mmcli.store.bindings import compare_binding
 from mmcli.store.hashes import check_files
 from mmcli.store.manifest import file_path, read_manifest
 from mmcli.store.reader import Store

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmcli.align.pair_model import PairModel, torch
-from mmcli.align.sequences import Tokens, padded, shortened
+from mmcli.engine.sequences import Tokens, padded, shortened
 
 Numbers = NDArray[np.int64]
 #: Rows read, and pairs scored, at a time: 64 pairs of 25 tokens and 49 patches stay in the cache.

@@ -6,13 +6,16 @@ from typing import Annotated, Any
 
 import typer
 
+from mmcli.cli import data_synth_planted
 from mmcli.cli.options import Config, Force, Json, Quiet, Verbose, describe_sources
 from mmcli.cli.output import Sink
+from mmcli.cli.synth_options import DryRun, Output, Seed
 from mmcli.core.errors import UsageError
 
 EPILOG = """\b
 Examples:
   mmcli data synth scenes -o scenes -n 2000
+  mmcli data synth planted -o planted --synergistic 1
   mmcli data synth scenes -h"""
 
 SCENES_EPILOG = """\b
@@ -28,12 +31,9 @@ left of a blue square", "a blue circle to the left of a red square". DIR/items.j
 and the whole truth, DIR/questions.jsonl questions and answers, DIR/README.md the best possible
 scores. A larger -n begins with the same scenes; the same options give the same bytes."""
 
-Output = Annotated[str, typer.Option("-o", "--output", help="The directory to write.")]
-Seed = Annotated[int, typer.Option("--seed", help="Another seed makes other data.")]
 Workers = Annotated[
     str, typer.Option("--workers", help="auto, or how many processes; no byte depends on it.")
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be made; write nothing.")]
 
 app = typer.Typer(
     help="Make data whose truth is known, and the best possible scores on them.",
@@ -81,6 +81,9 @@ def scenes(
     options = {"n": n, "seed": seed, "voices": said if speech else 0}
     _run(sink, "scenes", output, options, workers, force, dry_run, json)
     return 0
+
+
+app.command("planted", epilog=data_synth_planted.EPILOG)(data_synth_planted.planted)
 
 
 def _run(

@@ -15,7 +15,19 @@ from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 
-from mmcli.cli import align, data, demo, doctor, evaluate, extract, models, retrieve, verify
+from mmcli.cli import (
+    align,
+    data,
+    demo,
+    doctor,
+    evaluate,
+    extract,
+    fuse,
+    models,
+    predict,
+    retrieve,
+    verify,
+)
 from mmcli.core.errors import ExitCode, MmcliError, OutOfResource
 
 EPILOG = """\b
@@ -40,10 +52,11 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "MMCLI"},
 )
-for verb in (extract, verify, models, doctor, demo):
+for verb in (extract, predict, verify, models, doctor, demo):
     verb.register(app)
 app.add_typer(retrieve.app, name="retrieve")
 app.add_typer(align.app, name="align")
+app.add_typer(fuse.app, name="fuse")
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(data.app, name="data")
 

@@ -3,7 +3,8 @@ early stopping and exact resume.
 
 A method brings a model, an order of batches that depends on seed and epoch alone, a `step` (which
 may own its backward) and a score of the validation rows. Checkpoints are safetensors and JSON;
-going on from one gives the weights of a run that was never cut off. Knows nothing about stores.
+going on from one gives the weights of a run that was never cut off. A method may hold several
+models that train side by side (`engine/members.py`). Knows nothing about stores.
 """
 
 import json
@@ -18,6 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from mmcli.core.errors import BadInput
+from mmcli.engine.members import Members
 from mmcli.engine.torch_stack import load_torch
 from mmcli.store.atomic import write_bytes
 from mmcli.store.tensors import load_tensors, save_tensors
@@ -30,6 +32,7 @@ class TrainOptions:
     warmup: share of the steps over which the rate rises; then it falls as a half cosine to zero.
     ema: decay of the averaged weights that are scored and kept, 0 for none. clip: largest norm of
     the gradient, 0 for none. patience: epochs without a better validation score before stopping.
+    time_limit_s: no epoch begins, and no step is made, after so many seconds.
     """
 
     epochs: int
@@ -43,6 +46,7 @@ class TrainOptions:
     device: str = "cpu"
     dtype: str = "float32"
     checkpoint_s: float = 30.0
+    time_limit_s: float | None = None
 
 
 class Method(Protocol):
@@ -50,7 +54,9 @@ class Method(Protocol):
 
     steps: batches in an epoch, the same for all. plain: parameters without weight decay, by name.
     whole_epochs: the batches of an epoch hang on the model as it was when the epoch began, so that
-    a run can only go on between epochs.
+    a run can only go on between epochs. Where several models train side by side, `members` says
+    whose the tensors are, and `rest(over)` is told after each epoch which of them have stopped
+    getting better, bool `(members,)`; both may be missing.
     """
 
     model: Any
@@ -64,15 +70,19 @@ class Method(Protocol):
     def step(self, batch: Any, backward: Callable[[Any], None]) -> dict[str, float]:
         """Compute the losses of a batch and their gradients; the losses by name."""
 
-    def score(self) -> float:
-        """How good the model is now on rows it does not learn from; NaN when there are none."""
+    def score(self) -> Any:
+        """How good the model is now on rows it does not learn from; NaN when there are none.
+
+        One number, or one a member.
+        """
 
 
 @dataclass
 class Trained:
     """What a run came to: one record an epoch, the best epoch and its score.
 
-    The model holds the weights of that epoch.
+    The model holds the weights of that epoch. best_epochs, best_scores: of each member; best_epoch
+    and best_score are those of the best one. out_of_time: the time limit ended it.
     """
 
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -80,6 +90,9 @@ class Trained:
     best_score: float = -math.inf
     steps: int = 0
     stopped_early: bool = False
+    best_epochs: list[int] = field(default_factory=list)
+    best_scores: list[float] = field(default_factory=list)
+    out_of_time: bool = False
 
 
 def train(
@@ -118,7 +131,7 @@ class _Loop:
             step_scheduler_with_optimizer=False,
         )
         self.total = max(1, options.epochs * method.steps)
-        optimizer = self.torch.optim.AdamW(self._groups(), lr=options.lr)
+        optimizer = self.torch.optim.AdamW(self._groups(), lr=options.lr, fused=True)
         schedule = self.torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         self.model, self.optimizer, self.schedule = self.accelerator.prepare(
             method.model, optimizer, schedule
@@ -126,7 +139,10 @@ class _Loop:
         self.method.model = self.accelerator.unwrap_model(self.model)
         self.average = _copy(self.method.model) if options.ema else None
         self.best: dict[str, Any] = _copy(self.method.model)
-        self.done = Trained()
+        self.members: Members = getattr(method, "members", None) or Members()
+        count = self.members.count
+        self.done = Trained(best_epochs=[0] * count, best_scores=[-math.inf] * count)
+        self.began = time.monotonic()
         self.epoch, self.at, self.sums = 0, 0, {}  # type: ignore[var-annotated]
         self.saved_at = time.monotonic()
 
@@ -152,20 +168,31 @@ class _Loop:
         while self.epoch < self.options.epochs and not self.done.stopped_early:
             self.method.model.train()
             for batch in self.method.batches(self.epoch, self.at):
+                if self._late():
+                    break
                 self._step(batch)
                 progress(self.done.steps, self.total)
                 if not self.method.whole_epochs:
                     self._maybe_save()
             self._end_epoch()
             self._maybe_save()
+            if self._late():
+                self.done.out_of_time = True
+                break
         self._load(self.best)
         self.method.model.eval()
         return self.done
 
+    def _late(self) -> bool:
+        limit = self.options.time_limit_s
+        return limit is not None and time.monotonic() - self.began > limit and self.done.steps > 0
+
     def _step(self, batch: Any) -> None:
         self.optimizer.zero_grad(set_to_none=True)
         losses = self.method.step(batch, self.accelerator.backward)
-        if self.options.clip:
+        if self.options.clip and self.members.first:
+            self.members.clip(self.method.model.named_parameters(), self.options.clip)
+        elif self.options.clip:
             self.accelerator.clip_grad_norm_(self.method.model.parameters(), self.options.clip)
         self.optimizer.step()
         self.schedule.step()
@@ -189,29 +216,47 @@ class _Loop:
         own = _copy(self.method.model) if self.average is not None else None
         if self.average is not None:
             self._load(self.average)
-        score = self.method.score()
+        scores = np.atleast_1d(np.asarray(self.method.score(), np.float64))
         record = {name: value / max(1, self.at) for name, value in self.sums.items()}
         self.epoch += 1
         self.at, self.sums = 0, {}
-        finite = math.isfinite(score)
+        known = np.isfinite(scores)
         self.done.history.append(
             {
                 "epoch": self.epoch,
                 "step": self.done.steps,
                 **record,
-                "score": score if finite else None,
+                "score": float(scores[known].mean()) if known.any() else None,
                 "lr": self.schedule.get_last_lr()[0],
             }
         )
-        if not finite or score > self.done.best_score:  # without a score the last epoch is kept
-            self.done.best_epoch = self.epoch
-            self.done.best_score = score if finite else self.done.best_score
-            self.best = _copy(self.method.model)
+        better = ~known | (scores > self.done.best_scores)  # unscored, the last epoch is kept
+        for member in np.flatnonzero(better):
+            self.done.best_epochs[member] = self.epoch
+            if known[member]:
+                self.done.best_scores[member] = float(scores[member])
+        if better.any():
+            self.members.keep(self.best, self.method.model.state_dict(), better)
+        best = int(np.argmax(self.done.best_scores))
+        self.done.best_epoch, self.done.best_score = (
+            self.done.best_epochs[best],
+            self.done.best_scores[best],
+        )
         if own is not None:
             self._load(own)
-        waited = self.epoch - self.done.best_epoch
+        self.done.stopped_early = bool(self._over().all() and known.all())
+
+    def _over(self) -> Any:
+        """Which members have waited too long for a better score, bool `(members,)`.
+
+        Tells a method that lets such members rest.
+        """
         patience = self.options.patience
-        self.done.stopped_early = patience is not None and finite and waited >= patience
+        waited = self.epoch - np.asarray(self.done.best_epochs)
+        over = waited >= patience if patience is not None else np.zeros(len(waited), bool)
+        if hasattr(self.method, "rest"):
+            self.method.rest(over)
+        return over
 
     def _load(self, values: Mapping[str, Any]) -> None:
         self.method.model.load_state_dict(values)
@@ -246,7 +291,11 @@ class _Loop:
             "epoch": self.epoch,
             "at": self.at,
             "sums": self.sums,
-            "done": {**asdict(self.done), "best_score": _finite(self.done.best_score)},
+            "done": {
+                **asdict(self.done),
+                "best_score": _finite(self.done.best_score),
+                "best_scores": [_finite(score) for score in self.done.best_scores],
+            },
             "schedule": self.schedule.state_dict(),
         }
         write_bytes(self.folder / "latest.json", json.dumps(state, allow_nan=False).encode())
@@ -274,8 +323,10 @@ class _Loop:
             torch.cuda.set_rng_state(torch.from_numpy(arrays["random/cuda"]), self.options.device)
         self.epoch, self.at, self.sums = state["epoch"], state["at"], state["sums"]
         done = {**state["done"]}
-        done["best_score"] = -math.inf if done["best_score"] is None else done["best_score"]
+        done["best_score"] = _number(done["best_score"])
+        done["best_scores"] = [_number(score) for score in done["best_scores"]]
         self.done = Trained(**done)
+        self._over()
         self.schedule.load_state_dict(state["schedule"])
         for group, rate in zip(
             self.optimizer.param_groups, self.schedule.get_last_lr(), strict=True
@@ -305,3 +356,7 @@ def _get(torch: Any, arrays: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
+
+
+def _number(value: float | None) -> float:
+    return -math.inf if value is None else value

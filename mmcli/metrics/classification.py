@@ -60,6 +60,13 @@ def overall_scores(counts: ClassCounts) -> dict[str, float]:
     }
 
 
+def weighted_f1(counts: ClassCounts) -> float:
+    """The mean of F1 over classes, each weighted by the rows that have it; NaN without rows."""
+    if not counts.support.any():
+        return float("nan")
+    return float(np.average(class_scores(counts)["f1"], weights=counts.support))
+
+
 def confusion_matrix(truth: Labels, predicted: Labels, classes: int) -> NDArray[np.int64]:
     """How many rows of class i were called class j, `(classes, classes)`."""
     counts = np.bincount(truth * classes + predicted, minlength=classes * classes)

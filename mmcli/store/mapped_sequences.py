@@ -25,6 +25,7 @@ class MappedSequences:
                 f"key `{key}` of `{store.path}` has no sequences", "extract it with `--sequence`"
             )
         self.key = key
+        self.dim = 0
         self._starts: list[int] = []
         self._shards: list[tuple[Array, Array]] = []
         for start, rows, _, files in store.iter_shards():
@@ -33,6 +34,7 @@ class MappedSequences:
             file = TensorFile(files[key])
             shape = file.shape("values")
             dtype = np.dtype(DTYPES[file.dtype("values")]).newbyteorder("<")
+            self.dim = int(shape[1])
             values: Array = np.zeros(shape, dtype)
             if shape[0]:  # an empty array cannot be mapped
                 offset = data_offset(files[key], "values")

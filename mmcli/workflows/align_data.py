@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from mmcli.align.aligner import binding, compare_binding
 from mmcli.align.features import Features, Part, Rows
 from mmcli.core.errors import BadInput, UsageError
 from mmcli.core.registry import suggestion
 from mmcli.core.types import MODALITIES
 from mmcli.data.groups import group_rows
 from mmcli.data.splits import SplitOptions, split_rows
+from mmcli.store.bindings import binding, compare_binding
 from mmcli.store.mapped import MappedKey
 from mmcli.store.reader import Store
 from mmcli.workflows.queries import modality_of_key

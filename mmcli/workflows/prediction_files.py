@@ -1,8 +1,9 @@
 """The predictions of an evaluation as a directory: `mmcli.predictions/1`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -40,31 +41,59 @@ def write_predictions(
     columns = {label: f"probability_{slug_of(label)}" for label in found.labels}
     options = {"label": config.label, "prompts": list(config.prompts), "scale": config.scale}
     origin = file_record(Path(config.store) / MANIFEST)["sha256"]
-    with ArtifactWriter(path, KIND, options, origin, force=config.force) as writer:
-        schema = pa.schema(
-            [(name, pa.string()) for name in ("id", "label", "prediction")]
-            + [(name, pa.float32()) for name in columns.values()]
-        )
+    schema = pa.schema(
+        [(name, pa.string()) for name in ("id", "label", "prediction")]
+        + [(name, pa.float32()) for name in columns.values()]
+    )
+    write_prediction_table(
+        path,
+        schema,
+        _blocks(store, found, config.scale),
+        {
+            "task": "classification",
+            "rows": len(found.truth),
+            "label": config.label,
+            "classes": columns,
+            "order": list(found.labels),
+            "options": options,
+            "store": {"path": str(Path(config.store).resolve()), "manifest_sha256": origin},
+            "space": report["space"],
+            "text_encoder": report["text_encoder"],
+            "aligner": config.aligner,
+            "split": report["split"],
+        },
+        options=options,
+        origin=origin,
+        force=config.force,
+    )
+
+
+def write_prediction_table(
+    path: Path,
+    schema: pa.Schema,
+    blocks: Iterable[list[Any]],
+    manifest: Mapping[str, Any],
+    *,
+    options: Mapping[str, Any],
+    origin: str,
+    force: bool,
+) -> None:
+    """Write a predictions directory, a block of columns at a time, and commit it.
+
+    origin: fingerprint of what was predicted from. Raises BadInput unless it may be written.
+    """
+    with ArtifactWriter(path, KIND, options, origin, force=force) as writer:
         with (
             atomic_file(writer.file("items", ".parquet")) as temporary,
             pq.ParquetWriter(temporary, schema, compression="zstd") as table,
         ):
-            for block in _blocks(store, found, config.scale):
+            for block in blocks:
                 table.write_table(pa.table(block, schema=schema))
         writer.commit(
             {
-                "task": "classification",
+                **manifest,
                 "items": writer.name("items", ".parquet"),
-                "rows": len(found.truth),
-                "label": config.label,
-                "classes": columns,
-                "options": options,
-                "store": {"path": str(Path(config.store).resolve()), "manifest_sha256": origin},
-                "space": report["space"],
-                "text_encoder": report["text_encoder"],
-                "aligner": config.aligner,
-                "split": report["split"],
-                "versions": {"mmcli": "0"},
+                "versions": {"mmcli": version("mmcli")},
             }
         )
 

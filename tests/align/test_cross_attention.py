@@ -13,8 +13,8 @@ from mmcli.align.fitting import AlignOptions, FitRun, Fitted
 from mmcli.align.pair_model import PairModel, PairShape, Side, torch
 from mmcli.align.pair_scorer import PairScorer
 from mmcli.align.pair_scores import Placed, reranked_hits
-from mmcli.align.sequences import grid_side, padded, shortened
 from mmcli.core.errors import UsageError
+from mmcli.engine.sequences import grid_side, padded, shortened
 from mmcli.store.mapped_sequences import MappedSequences
 from mmcli.store.reader import Store
 from mmcli.workflows.align_data import DataConfig, load_data

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from mmcli.align.aligner import KIND, binding, flattened
+from mmcli.align.aligner import KIND, flattened
 from mmcli.align.tower import Branch, Tower
 from mmcli.store.artifact import ArtifactWriter
+from mmcli.store.bindings import binding
 from mmcli.store.manifest import MANIFEST, file_record
 from mmcli.store.reader import Store
 from mmcli.store.tensors import save_tensors

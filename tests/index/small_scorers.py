@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mmcli.align.aligner import KIND, binding
+from mmcli.align.aligner import KIND
 from mmcli.align.pair_model import PairModel, PairShape, Side
 from mmcli.store.artifact import ArtifactWriter
+from mmcli.store.bindings import binding
 from mmcli.store.mapped_sequences import MappedSequences
 from mmcli.store.reader import Store
 from mmcli.store.tensors import save_tensors

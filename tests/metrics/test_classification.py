@@ -10,6 +10,7 @@ from mmcli.metrics.classification import (
     overall_scores,
     rank_of_truth,
     resampled_scores,
+    weighted_f1,
 )
 
 sklearn = pytest.importorskip("sklearn.metrics")
@@ -77,3 +78,13 @@ def test_no_rows_and_one_row() -> None:
     assert np.isnan(overall_scores(class_counts(nobody, nobody, 3))["macro_f1"])
     low, high = resampled_scores(np.array([0]), np.array([0]), 2, 100)["accuracy"]
     assert np.isnan(low) and np.isnan(high)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_weighted_f1_equals_scikit_learn(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth, predicted = rng.integers(0, rng.integers(1, 6), 80), rng.integers(0, 6, 80)
+    wanted = sklearn.f1_score(truth, predicted, average="weighted", zero_division=0)
+    assert weighted_f1(class_counts(truth, predicted, 6)) == pytest.approx(wanted, abs=1e-9)
+    assert weighted_f1(class_counts(truth, truth, 6)) == 1
+    assert np.isnan(weighted_f1(class_counts(truth[:0], truth[:0], 6)))

@@ -1,0 +1,283 @@
+"""`mmcli fuse train`: does it help to combine the modalities of a store, and which carries it."""
+
+import sys
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from mmcli.cli.options import (
+    Config,
+    Device,
+    Force,
+    Json,
+    PrecisionOption,
+    Quiet,
+    Verbose,
+    Verify,
+    check_choice,
+    describe_sources,
+    words_of,
+)
+from mmcli.cli.output import Sink
+from mmcli.cli.split_options import Fold, GroupBy, SplitColumn, SplitFile, ValFraction
+from mmcli.core.errors import UsageError
+
+EPILOG = """\b
+Examples:
+  mmcli fuse train store -o model --label category
+  mmcli fuse train store -o model --label category --method hybrid:low-rank --group-by caption
+  mmcli fuse train store -o model --label price --tabular rooms,city --method early
+  mmcli fuse train store -o model --label category --method late,early:tokens,hybrid:misa
+  mmcli fuse train store -o model --label category --method all --time-limit 600
+
+\b
+Methods: early[:concat|concat-linear|as-text|tokens], late[:mean|weighted|vote|product|stack],
+hybrid[:gated|tensor|low-rank|bilinear|attention|bottleneck|cross-modal|multi-level|misa|
+combiner-gating|combiner-weighted|combiner-attention|early+late]; several with commas, the best on
+val is kept; `all` races every one. `mmcli methods show fuse:low-rank` explains one.
+Each modality by itself, early:concat and late:mean are trained beside them under the same budget.
+An option that is not given is chosen by the number of rows and written into config.json."""
+
+Switch = Annotated[bool, typer.Option("--class-weights", help="Weigh classes by rarity.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command("train", epilog=EPILOG)(train)
+
+
+def train(
+    context: typer.Context,
+    store: Annotated[str, typer.Argument(help="A store, as extract writes it.")],
+    output: Annotated[str, typer.Option("-o", "--output", help="The model to write.")],
+    label: Annotated[str, typer.Option("--label", help="Column of what is to be predicted.")],
+    method: Annotated[
+        list[str] | None,
+        typer.Option("--method", help="early, late or hybrid[:variant]; several; or all."),
+    ] = None,
+    label_kind: Annotated[
+        str,
+        typer.Option(
+            "--label-kind", help="auto, binary, multiclass, multilabel, regression or ordinal."
+        ),
+    ] = "auto",
+    classes: Annotated[
+        list[str] | None,
+        typer.Option("--classes", help="Classes in their order, as in low,mid,high (ordinal)."),
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="Only these modalities, as in text,image.")
+    ] = None,
+    keys: Annotated[
+        list[str] | None, typer.Option("--keys", help="Only these keys, as in text,image:NAME.")
+    ] = None,
+    tabular: Annotated[
+        list[str] | None,
+        typer.Option("--tabular", help="Columns that make one more modality, as in price,city."),
+    ] = None,
+    numeric: Annotated[
+        list[str] | None, typer.Option("--numeric", help="Tabular columns that are numbers.")
+    ] = None,
+    categorical: Annotated[
+        list[str] | None, typer.Option("--categorical", help="Tabular columns that are categories.")
+    ] = None,
+    split_column: SplitColumn = "split",
+    split_file: SplitFile = None,
+    fold: Fold = None,
+    val_fraction: ValFraction = 0.1,
+    group_by: GroupBy = None,
+    metric: Annotated[
+        str,
+        typer.Option(
+            "--metric",
+            help="What models are chosen and compared by: accuracy, balanced_accuracy, macro_f1,"
+            " log_loss, roc_auc; micro_f1, label_accuracy; mae, rmse, r2, pearson.",
+        ),
+    ] = "auto",
+    loss: Annotated[
+        str, typer.Option("--loss", help="cross-entropy, focal; huber, mae, mse; auto.")
+    ] = "auto",
+    focal_gamma: Annotated[
+        float, typer.Option("--focal-gamma", help="How much focal loss spares easy rows.")
+    ] = 2.0,
+    label_smoothing: Annotated[
+        float, typer.Option("--label-smoothing", help="Share given to all classes alike.")
+    ] = 0.0,
+    class_weights: Switch = False,
+    modality_dropout: Annotated[
+        float,
+        typer.Option("--modality-dropout", help="How often a part is left out in training."),
+    ] = 0.1,
+    width: Annotated[int | None, typer.Option("--width", help="Width of hidden vectors.")] = None,
+    layers: Annotated[int, typer.Option("--layers", help="Layers of Transformers.")] = 2,
+    heads: Annotated[int, typer.Option("--heads", help="Heads of attention.")] = 4,
+    rank: Annotated[int, typer.Option("--rank", help="Rank of low-rank fusion.")] = 8,
+    dropout: Annotated[
+        float | None, typer.Option("--dropout", help="Share of hidden units left out.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the rows.")] = None,
+    batch: Annotated[int | None, typer.Option("--batch", help="Rows in a batch.")] = None,
+    lr: Annotated[float, typer.Option("--lr", help="Highest learning rate.")] = 1e-3,
+    weight_decay: Annotated[
+        float | None, typer.Option("--weight-decay", help="Decoupled weight decay.")
+    ] = None,
+    warmup: Annotated[
+        float, typer.Option("--warmup", help="Share of the steps over which the rate rises.")
+    ] = 0.1,
+    ema: Annotated[float, typer.Option("--ema", help="Decay of averaged weights; 0: none.")] = 0.0,
+    clip: Annotated[
+        float, typer.Option("--clip", help="Largest norm of the gradient; 0 for none.")
+    ] = 1.0,
+    patience: Annotated[
+        int | None, typer.Option("--patience", help="Epochs without gain before it stops.")
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option("--seeds", help="Runs of every model; the best on val is kept.")
+    ] = 5,
+    seed: Annotated[int, typer.Option("--seed", help="The first seed.")] = 0,
+    time_limit: Annotated[
+        float | None, typer.Option("--time-limit", help="Seconds for all training.")
+    ] = None,
+    checkpoint: Annotated[
+        float, typer.Option("--checkpoint", help="Seconds between checkpoints.")
+    ] = 30.0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an unfinished model.")
+    ] = False,
+    force: Force = False,
+    dry_run: Annotated[
+        bool, typer.Option("-n", "--dry-run", help="Say what would be done; write nothing.")
+    ] = False,
+    verify: Verify = "once",
+    device: Device = "auto",
+    precision: PrecisionOption = "auto",
+    config: Config = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Train a fusion of a store's modalities, and say honestly whether it helps.
+
+    The table has each modality by itself, the simple fusions and the chosen method, over several
+    seeds, with intervals and paired differences. Rows of test are never looked at but to be scored;
+    rows of val choose among models and when to stop.
+    """
+    sink = Sink(quiet, verbose)
+    check_choice("--verify", verify, ("once", "full", "none"))
+    check_choice(
+        "--label-kind",
+        label_kind,
+        ("auto", "binary", "multiclass", "multilabel", "regression", "ordinal"),
+    )
+    _check(seeds, time_limit, modality_dropout, dropout, label_smoothing)
+    for line in describe_sources(context):
+        sink.debug(line)
+    from mmcli.data.labels import LabelOptions
+    from mmcli.data.splits import SplitOptions
+    from mmcli.workflows.fuse_data import FuseDataConfig
+    from mmcli.workflows.fuse_fit import FuseOptions
+    from mmcli.workflows.fuse_train import FuseConfig, Listeners, train_fusion
+
+    declared = dict.fromkeys(words_of(numeric), "numeric")
+    declared |= dict.fromkeys(words_of(categorical), "categorical")
+    columns = list(dict.fromkeys([*words_of(tabular), *declared]))
+    settings = FuseConfig(
+        store=store,
+        output=output,
+        data=FuseDataConfig(
+            label=LabelOptions(label, label_kind, tuple(words_of(classes))),
+            only=tuple(words_of(only)),
+            keys=tuple(words_of(keys)),
+            tabular=tuple(columns),
+            declared=declared,
+            splits=SplitOptions(split_column, split_file, fold, val_fraction, group_by, seed),
+        ),
+        methods=tuple(words_of(method)) or ("early",),
+        options=FuseOptions(
+            width=width,
+            dropout=dropout,
+            layers=layers,
+            heads=heads,
+            rank=rank,
+            epochs=epochs,
+            batch=batch,
+            lr=lr,
+            weight_decay=weight_decay,
+            warmup=warmup,
+            ema=ema,
+            clip=clip,
+            patience=patience,
+            modality_dropout=modality_dropout,
+            loss=loss,
+            gamma=focal_gamma,
+            smoothing=label_smoothing,
+            balanced=class_weights,
+        ),
+        metric=metric,
+        seeds=seeds,
+        seed=seed,
+        time_limit_s=time_limit,
+        device=device,
+        precision=precision,
+        verify=verify,
+        checkpoint_s=checkpoint,
+        force=force,
+        resume=resume,
+        dry_run=dry_run,
+        command=_command(),
+    )
+    with sink.counting("fuse") as progress:
+        report = train_fusion(settings, Listeners(sink.info, progress))
+    if json or dry_run:
+        sink.report(report, json)
+    elif not quiet:
+        _show(sink, report)
+    return 0
+
+
+def _check(
+    seeds: int,
+    time_limit: float | None,
+    modality_dropout: float,
+    dropout: float | None,
+    smoothing: float,
+) -> None:
+    """Raise UsageError for numbers that no run can have."""
+    if time_limit is not None and time_limit <= 0:
+        raise UsageError(f"`--time-limit {time_limit:g}` is no time", "seconds, as in 600")
+    shares = (
+        ("--modality-dropout", modality_dropout),
+        ("--dropout", dropout),
+        ("--label-smoothing", smoothing),
+    )
+    for option, value in shares:
+        if value is not None and not 0 <= value < 1:
+            raise UsageError(f"`{option} {value:g}` is not a share", "from 0 to below 1")
+
+
+def _show(sink: Sink, report: Mapping[str, Any]) -> None:
+    """The honest table, the verdicts, what each modality is worth, and where the model is."""
+    from mmcli.workflows.fuse_report import shown_rows, verdict_lines
+
+    sink.rows(shown_rows(report["table"]), "table")
+    print()
+    for line in verdict_lines(report):
+        print(line)
+    worth = report["contribution"]
+    if worth:
+        names = [n for n in worth if n not in ("measure", "nothing", "all")]
+        parts = ", ".join(f"{name} {worth[name]:+.3f}" for name in names)
+        print(
+            f"{worth['measure']} {worth['all']:.3f} = {worth['nothing']:.3f} (nothing known)"
+            f" {parts} (Shapley values)"
+        )
+    print()
+    told = {name: report[name] for name in ("model", "method", "space", "seconds")}
+    sink.report(told, as_json=False)
+
+
+def _command() -> str:
+    import shlex
+
+    return shlex.join(["mmcli", *sys.argv[1:]])

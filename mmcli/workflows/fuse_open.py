@@ -1,0 +1,56 @@
+"""A fusion and a store it is to be applied to, checked against each other and ready to be read."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mmcli.core.errors import BadInput, UsageError
+from mmcli.core.registry import suggestion
+from mmcli.data.tabular import Tabular
+from mmcli.fusion.inputs import Inputs, Modality, View
+from mmcli.fusion.model import FusionModel
+from mmcli.store.reader import Store
+from mmcli.workflows.fuse_data import TABULAR, check_bindings, open_inputs
+
+
+def inputs_for(model: FusionModel, store: Store, without: Sequence[str] = ()) -> Inputs:
+    """What the model reads of a store; a modality that the store does not have is absent.
+
+    Raises SpaceMismatch for a key of another encoder, BadInput where nothing it reads is there,
+    UsageError for a modality in `without` that it does not know.
+    """
+    for name in without:
+        if name not in model.modalities:
+            raise UsageError(
+                f"`--without {name}`: `{model.path}` does not read it",
+                suggestion(name, model.modalities),
+            )
+    tabular = model.config.get("tabular")
+    chosen = check_bindings(store, model.config["keys"], model.path)
+    table = Tabular.from_json(tabular) if tabular is not None and TABULAR not in without else None
+    found = open_inputs(store, chosen, table).modalities
+    dims = model.config["view_dims"]
+    ordered = {}
+    for name in model.modalities:
+        views = dims[name]
+        modality = found.get(name)
+        if modality is None:
+            absent = {view: View(tuple(sizes)) for view, sizes in views.items() if view != "tokens"}
+            modality = Modality(name, (), np.zeros(store.rows, bool), absent)
+        _check_views(model, store, modality, views)
+        modality.views = {v: modality.views[v] for v in views if v in modality.views}
+        ordered[name] = modality
+    inputs = Inputs(ordered, TABULAR if tabular is not None else "")
+    inputs.restore(model.statistics)
+    return inputs
+
+
+def _check_views(model: FusionModel, store: Store, modality: Modality, views: Any) -> None:
+    """A network that was trained on tokens or layers needs them, where the part is there."""
+    wanted = model.spec.view
+    if wanted in views and wanted not in modality.views and modality.present.any():
+        raise BadInput(
+            f"`{store.path}` has no {wanted} of {modality.name}, which `{model.path}` reads",
+            "extract it with `--sequence`" if wanted == "tokens" else "extract it with `--layers`",
+        )

@@ -1,0 +1,173 @@
+"""What a fusion's directory says of itself: `report.html`, and a model card in Markdown."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmcli.fusion.registry import FusionSpec
+from mmcli.report.charts import Interval, Series, interval_chart, line_chart
+from mmcli.report.page import figure, paragraph, section, table
+from mmcli.report.page import page as whole_page
+
+
+def page(report: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> str:
+    """The report: verdict, the honest table, what each modality is worth, the curves."""
+    measure = report["metric"]
+    sections = [
+        section("Does fusing help?", [paragraph(line) for line in verdict_lines(report)]),
+        section(
+            "Every model",
+            [
+                paragraph(_scored(report), note=True),
+                _table(report["table"]),
+                figure(_bars(report), f"{measure} and its 95 % interval"),
+            ],
+        ),
+    ]
+    if report["subsets"]:
+        sections.append(section("What each modality is worth", _worth(report)))
+    if report["race"]:
+        sections.append(section("The race", [_table(report["race"])]))
+    if history:
+        sections.append(section("Curves", _curves(history, measure)))
+    sections.append(section("Settings", [table(["setting", "value"], _settings(report))]))
+    title = (
+        f"{report['method']}: {report['label']['column']} from {', '.join(report['modalities'])}"
+    )
+    return whole_page(title, sections, report.get("space", ""))
+
+
+def verdict_lines(report: Mapping[str, Any]) -> list[str]:
+    """One sentence for each comparison: what was gained, how sure that is."""
+    lines = []
+    for found in report["verdicts"]:
+        lines.append(
+            f"{found['method']} against {found['against']}: {found['verdict']}"
+            f" ({found['measure']} {found['gain']:+.3f}, 95 % interval {found['low']:+.3f} to"
+            f" {found['high']:+.3f}, p {found['p']:.2g})"
+        )
+    if not lines:
+        lines.append("there is nothing to compare with: one modality, one model")
+    return lines
+
+
+def shown_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The table with three decimals, for a terminal or a card."""
+    return [
+        {name: f"{v:.3f}" if isinstance(v, float) else v for name, v in row.items()} for row in rows
+    ]
+
+
+def card(report: Mapping[str, Any], spec: FusionSpec, command: str) -> str:
+    """The model card, in Markdown: what it is, what it was trained on, how well it does."""
+    label = report["label"]
+    reads = "\n".join(
+        f"- {name}: {', '.join(m['keys'])}" for name, m in report["modalities"].items()
+    )
+    rows = report["rows"]
+    verdicts = "\n".join(f"- {line}" for line in verdict_lines(report))
+    classes = f" ({', '.join(label['classes'][:20])})" if label["classes"] else ""
+    return f"""# {report["method"]}: `{label["column"]}` from {", ".join(report["modalities"])}
+
+{spec.summary[0].upper()}{spec.summary[1:]}. Formula: `{spec.formula}`. Source: {spec.paper}.
+
+## Made by
+
+```sh
+{command or "mmcli fuse train"}
+```
+
+{rows["train"]} train, {rows["val"]} val and {rows["test"]} test rows ({report["splits"]}), seed
+{report["kept_seed"]} of {report["seeds"]}. The label is {label["kind"]}{classes}.
+
+## Reads
+
+{reads}
+
+## Scores
+
+{_scored(report)}
+
+{verdicts}
+
+{_markdown(report["table"])}
+
+## Use
+
+`mmcli predict MODEL STORE -o PREDICTIONS`, `mmcli fuse apply MODEL STORE -o FUSED`. It fits stores
+of the encoders it was trained on and no others; a modality may be missing. The scores hold for data
+like that of the {report["scored_rows"]} rows.
+"""
+
+
+def _markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    names = _columns(rows)
+    body = [
+        "| " + " | ".join("" if r.get(n) is None else str(r[n]) for n in names) + " |"
+        for r in shown_rows(rows)
+    ]
+    return "\n".join(["| " + " | ".join(names) + " |", "|" + " --- |" * len(names), *body])
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+    names = _columns(rows)
+    return table(names, [[row.get(name) for name in names] for row in rows])
+
+
+def _scored(report: Mapping[str, Any]) -> str:
+    which = report["scored_rows"]
+    caveat = "" if which == "test" else f" There are no test rows: these are the {which} rows."
+    seeds = report["seeds"]
+    return (
+        f"{report['metric']} of the {which} rows, mean of {seeds} seed{'s' * (seeds > 1)};"
+        f" intervals at 95 % over rows and seeds. Every model had the same budget.{caveat}"
+    )
+
+
+def _bars(report: Mapping[str, Any]) -> str:
+    measure = report["metric"]
+    bars = [Interval(r["model"], r[measure], r["low"], r["high"]) for r in report["table"]]
+    highest = max((bar.high or bar.value for bar in bars), default=1.0)
+    lowest = min((bar.low or bar.value for bar in bars), default=0.0)
+    return interval_chart(bars, min(0.0, lowest), max(1.0, highest) if highest <= 1 else highest)
+
+
+def _worth(report: Mapping[str, Any]) -> list[str]:
+    found, measure = report["contribution"], report["metric"]
+    names = [n for n in found if n not in ("measure", "nothing", "all")]
+    share = table(
+        ["modality", f"Shapley value of {measure}"],
+        [
+            ["(nothing known)", found["nothing"]],
+            *([n, found[n]] for n in names),
+            ["all together", found["all"]],
+        ],
+    )
+    parts = table(
+        ["modalities", measure],
+        [[" + ".join(row["modalities"]), row[measure]] for row in report["subsets"]],
+    )
+    words = "The values sum to the score of all modalities together."
+    return [paragraph(words, note=True), share, parts]
+
+
+def _curves(history: Sequence[Mapping[str, Any]], measure: str) -> list[str]:
+    charts = []
+    for name, label in (("loss", "mean train loss"), ("score", f"mean validation {measure}")):
+        points = [r for r in history if r.get(name) is not None]
+        curve = Series(label, [p["epoch"] for p in points], [p[name] for p in points])
+        charts.append(figure(line_chart([curve], "epoch", label), f"{label}, over all models"))
+    return charts
+
+
+def _settings(report: Mapping[str, Any]) -> list[list[Any]]:
+    rows = ", ".join(f"{n} {c}" for n, c in report["rows"].items())
+    found: list[list[Any]] = [["splits", report["splits"]], ["rows", rows]]
+    found += [[f"{n} keys", ", ".join(m["keys"])] for n, m in report["modalities"].items()]
+    found += [[name, value] for name, value in report["chosen"].items()]
+    found += [["label", f"{report['label']['kind']}: {report['label']['why']}"]]
+    found += [["device", f"{report['device']} {report['precision']}"]]
+    return [*found, ["epochs", report["epochs"]], ["seconds", report.get("seconds")]]
