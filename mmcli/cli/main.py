@@ -23,6 +23,7 @@ from mmcli.cli import (
     evaluate,
     extract,
     fuse,
+    methods,
     models,
     predict,
     retrieve,
@@ -52,7 +53,7 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "MMCLI"},
 )
-for verb in (extract, predict, verify, models, doctor, demo):
+for verb in (extract, predict, verify, models, methods, doctor, demo):
     verb.register(app)
 app.add_typer(retrieve.app, name="retrieve")
 app.add_typer(align.app, name="align")

@@ -67,8 +67,8 @@ def load(reference: str, modality: str, options: EncoderOptions, placement: Plac
         resolved, options, placement
     )
     unknown = [n for n in options.layers if not 1 <= n <= encoder.card.layers]
-    if unknown:
-        has = f"has layers 1 to {encoder.card.layers}" if encoder.card.layers else "has no layers"
+    if unknown and encoder.card.layers:  # one without layers gives its output alone
+        has = f"has layers 1 to {encoder.card.layers}"
         raise UsageError(f"`{reference}` {has}, not {unknown[0]}", "change `--layers`")
     return encoder
 

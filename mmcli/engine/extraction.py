@@ -24,6 +24,7 @@ from mmcli.data.scripts import uncovered_script
 from mmcli.engine.batching import cut
 from mmcli.engine.decoding import Decoded, DecodePool
 from mmcli.engine.encode import forward, pool
+from mmcli.engine.memory import give_back
 from mmcli.engine.shards import KeyPlan, ShardBuffer, ShardRange, ShardResult
 
 #: Parts in one message to a worker: enough to hide the message, few enough to keep memory small.
@@ -125,6 +126,7 @@ class Extraction:
     def _write(self, write: Callable[[ShardResult], object], result: ShardResult) -> None:
         began = time.perf_counter()
         write(result)
+        give_back()
         self.timings.write_s += time.perf_counter() - began
 
     def _filled(

@@ -11,6 +11,8 @@ import warnings
 from functools import cache
 from typing import Any
 
+from mmcli.engine.memory import limit_kernels
+
 
 @cache
 def load_torch() -> Any:
@@ -18,6 +20,7 @@ def load_torch() -> Any:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    limit_kernels()
     import torch
 
     label = torch.version.cuda

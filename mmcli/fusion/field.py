@@ -21,6 +21,8 @@ from mmcli.fusion.objective import Objective
 
 #: Rows of one forward pass where nothing is learned.
 SCORED_ROWS = 4096
+#: The same of tokens, of which a row has many.
+SCORED_SEQUENCES = 128
 #: A tie in the measure is broken by the loss, which weighs this much beside it.
 TIE_BREAK = 1e-3
 Outputs = NDArray[np.float32]
@@ -139,19 +141,17 @@ class Field:
         present = torch.from_numpy(there).to(self.device)
         target = self.target[torch.from_numpy(self.place[rows])].to(self.device)
         seen: dict[str, Any] = {}
-        total = None
+        total = 0.0
         for entry in self.entries:
             if entry.name in self.resting:
                 continue
             if entry.view not in seen:
                 seen[entry.view] = self.inputs.batch(rows, entry.view, self.device)
             loss = self._loss(entry, *seen[entry.view], present, target)
-            total = loss if total is None else total + loss
-        if total is None:
-            return {}
-        backward(total)
+            backward(loss)  # method by method, so that only one's graph is held at a time
+            total += float(loss.detach())
         active = len(self.entries) - len(self.resting)
-        return {"loss": float(total.detach()) / active / len(self.seeds)}
+        return {"loss": total / active / len(self.seeds)} if active else {}
 
     def _loss(self, entry: Entry, x: Any, valid: Any, present: Tensor, target: Tensor) -> Tensor:
         device = self.device.partition(":")[0]
@@ -218,8 +218,9 @@ class Field:
         was = network.training
         network.eval()
         found = []
-        for at in range(0, len(rows), SCORED_ROWS):
-            part = rows[at : at + SCORED_ROWS]
+        step = SCORED_SEQUENCES if entry.view == "tokens" else SCORED_ROWS
+        for at in range(0, len(rows), step):
+            part = rows[at : at + step]
             x, valid = self.inputs.batch(part, entry.view, self.device)
             present = torch.from_numpy(self.inputs.present(part)).to(self.device)
             result = network(x, present, valid)

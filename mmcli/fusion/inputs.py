@@ -8,6 +8,7 @@ train rows, or from a model. Knows nothing about labels or networks.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isqrt
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ SAMPLE_SEQUENCES = 2_000
 #: A coordinate that varies less than this share of the typical one is not blown up to size one.
 LEAST_SCALE = 0.05
 #: Tokens at most of one part: longer sequences become means over neighbours.
-LONGEST = 64
+LONGEST = 32
 #: Standardised vectors are held in memory up to so many bytes in all, else read where they lie.
 HELD_BYTES = 600_000_000
 
@@ -38,7 +39,8 @@ HELD_BYTES = 600_000_000
 class View:
     """One way to read one modality.
 
-    maps: the keys whose vectors stand side by side; or a matrix `(rows, dim)`; or sequences.
+    maps: the keys whose vectors stand side by side; or a matrix `(rows, dim)`; or sequences, which
+    are the cells of a square picture where `grid` is true and their number is a square.
     mean, scale: `(dim,)`. held: the standardised vectors of all rows, once `hold` was called.
     """
 
@@ -46,6 +48,7 @@ class View:
     maps: tuple[MappedKey, ...] = ()
     matrix: Vectors | None = None
     sequences: MappedSequences | None = None
+    grid: bool = False
     mean: Vectors = field(default_factory=lambda: np.zeros(0, np.float32))
     scale: Vectors = field(default_factory=lambda: np.zeros(0, np.float32))
     held: Tensor | None = None
@@ -83,12 +86,16 @@ class View:
         values[~present] = 0.0
         return torch.from_numpy(values)
 
+    def short(self, tokens: Vectors) -> Vectors:
+        """At most `LONGEST` tokens `(length, dim)`, means over neighbours where there are more."""
+        return shortened(tokens, self.grid and _square(len(tokens)), LONGEST)
+
     def tokens(self, rows: Rows, present: NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
         """Standardised `(len(rows), longest, dim)`, zeros behind the end, and which are real."""
         assert self.sequences is not None
         dim = sum(self.dims)
         found = [
-            (shortened(t, False, LONGEST) - self.mean) / self.scale
+            (self.short(t) - self.mean) / self.scale
             if here and len(t)
             else np.zeros((0, dim), np.float32)
             for t, here in zip(self.sequences.take(rows), present, strict=True)
@@ -132,7 +139,7 @@ class Inputs:
         for modality in self.modalities.values():
             rows = train[modality.present[train]]
             for view in modality.views.values():
-                if view.matrix is None or not len(view.mean):
+                if not len(view.mean):
                     view.learn(rows, seed)
 
     def hold(self, views: set[str], most: int = HELD_BYTES) -> None:
@@ -192,3 +199,7 @@ class Inputs:
             for name, view in modality.views.items():
                 view.mean = arrays[f"input/{modality.name}/{name}/mean"]
                 view.scale = arrays[f"input/{modality.name}/{name}/scale"]
+
+
+def _square(length: int) -> bool:
+    return length > 1 and isqrt(length) ** 2 == length

@@ -27,6 +27,7 @@ KIND = "mmcli.model"
 #: What `config.json` says the model is; a model of another making says otherwise.
 TASK = "fusion"
 _ROWS = 4096
+_SEQUENCES = 128
 _AGAIN = "train the model again"
 
 
@@ -112,8 +113,9 @@ def apply_network(
     A row without any part gets what is known of none: the shares or the mean of the train rows.
     """
     hidden = [inputs.names.index(name) for name in without]
-    for at in range(0, len(rows), _ROWS):
-        part = rows[at : at + _ROWS]
+    step = _SEQUENCES if view == "tokens" else _ROWS
+    for at in range(0, len(rows), step):
+        part = rows[at : at + step]
         there = inputs.present(part)
         there[:, hidden] = False
         x, valid = inputs.batch(part, view)

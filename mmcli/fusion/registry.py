@@ -143,7 +143,8 @@ METHODS: Registry[FusionSpec] = Registry(
             "the outer product of all modalities (TFN)",
             "h = [h_1; 1] x [h_2; 1] x ... x [h_M; 1]",
             "Zadeh et al. 2017, arXiv 1707.07250",
-            _POOLED,
+            "x_m (batch, dim_m), present (batch, M) -> vector (batch, product over m of (d + 1)), "
+            "at most 8192 numbers; output (batch, n)",
             "mmcli.fusion.hybrid.tensor:example",
         ),
         FusionSpec(
@@ -209,7 +210,8 @@ METHODS: Registry[FusionSpec] = Registry(
             "a shared and a private part of each modality (MISA)",
             "s_m = S(x_m), p_m = P_m(x_m); task + CMD(s) + |s^T p|^2 + |x - D(s + p)|^2",
             "Hazarika et al. 2020, arXiv 2005.03545",
-            _POOLED,
+            "x_m (batch, dim_m), present (batch, M) -> vector (batch, 2 M width), "
+            "output (batch, n)",
             "mmcli.fusion.hybrid.misa:example",
         ),
         FusionSpec(

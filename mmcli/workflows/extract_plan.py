@@ -150,6 +150,11 @@ def plan_keys(
                         again,
                     )
                 )
+    if config.layers and not any(p.layer for p in plans):
+        raise UsageError(
+            f"`--layers {config.layers[0]}`: `{plans[0].encoder.card.name}` has no layers",
+            "leave it out, or add an encoder that has some",
+        )
     repeated = [p.key for p in plans if sum(q.key == p.key for q in plans) > 1]
     if repeated:
         raise UsageError(f"two encoders would write the key `{repeated[0]}`", "name each once")

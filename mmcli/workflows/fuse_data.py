@@ -21,6 +21,7 @@ from mmcli.store.bindings import binding, compare_binding
 from mmcli.store.mapped import MappedKey
 from mmcli.store.mapped_sequences import MappedSequences
 from mmcli.store.reader import Store
+from mmcli.workflows.fuse_text import add_as_text
 from mmcli.workflows.queries import modality_of_key
 
 TABULAR = "tabular"
@@ -32,6 +33,7 @@ class FuseDataConfig:
 
     only: modalities, all by default. keys: only these keys of them. tabular: columns that make one
     more modality; declared: `numeric` or `categorical` for those that are not to be inferred.
+    as_text: whether the texts are also to be embedded with the columns written into them.
     """
 
     label: LabelOptions
@@ -39,6 +41,7 @@ class FuseDataConfig:
     keys: tuple[str, ...] = ()
     tabular: tuple[str, ...] = ()
     declared: Mapping[str, str] = field(default_factory=dict)
+    as_text: bool = False
     splits: SplitOptions = field(default_factory=SplitOptions)
 
 
@@ -60,8 +63,13 @@ class FuseData:
     warnings: tuple[str, ...]
 
 
-def load_fuse_data(store: Store, config: FuseDataConfig) -> FuseData:
-    """Raises BadInput or UsageError for what cannot be trained on, before it is."""
+def load_fuse_data(
+    store: Store, config: FuseDataConfig, device: str = "auto", precision: str = "auto"
+) -> FuseData:
+    """What a store gives to a fusion; device and precision are of texts embedded again.
+
+    Raises BadInput or UsageError for what cannot be trained on, before it is.
+    """
     labels = read_labels(store, config.label)
     chosen = choose_keys(store, config.only, config.keys)
     if config.tabular and config.label.column in config.tabular:
@@ -84,6 +92,9 @@ def load_fuse_data(store: Store, config: FuseDataConfig) -> FuseData:
     if config.tabular:
         tabular = fit_tabular(store, config.tabular, train, config.declared)
     inputs = open_inputs(store, chosen, tabular)
+    if config.as_text:
+        bound = bindings_of(store, inputs)
+        add_as_text(store, inputs, bound.get("text", {}), config.tabular, device, precision)
     present = inputs.present(train)
     for i, name in enumerate(inputs.names):
         if not present[:, i].any():
@@ -155,7 +166,7 @@ def open_inputs(
         with_tokens = [key for key in outer if store.keys[key]["sequence"]]
         if with_tokens:
             sequences = MappedSequences(store, with_tokens[0])
-            views["tokens"] = View((sequences.dim,), sequences=sequences)
+            views["tokens"] = View((sequences.dim,), sequences=sequences, grid=name == "image")
         found[name] = Modality(name, tuple(keys), present, views)
     if tabular is not None:
         matrix, there = tabular.encode(store)

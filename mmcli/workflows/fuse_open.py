@@ -12,6 +12,8 @@ from mmcli.fusion.inputs import Inputs, Modality, View
 from mmcli.fusion.model import FusionModel
 from mmcli.store.reader import Store
 from mmcli.workflows.fuse_data import TABULAR, check_bindings, open_inputs
+from mmcli.workflows.fuse_text import VIEW as AS_TEXT
+from mmcli.workflows.fuse_text import add_as_text
 
 
 def inputs_for(model: FusionModel, store: Store, without: Sequence[str] = ()) -> Inputs:
@@ -40,8 +42,13 @@ def inputs_for(model: FusionModel, store: Store, without: Sequence[str] = ()) ->
             modality = Modality(name, (), np.zeros(store.rows, bool), absent)
         _check_views(model, store, modality, views)
         modality.views = {v: modality.views[v] for v in views if v in modality.views}
+        if AS_TEXT in views:  # filled below where there are texts
+            modality.views[AS_TEXT] = View(tuple(views[AS_TEXT]))
         ordered[name] = modality
     inputs = Inputs(ordered, TABULAR if tabular is not None else "")
+    if model.spec.view == AS_TEXT and inputs.modalities["text"].keys and table is not None:
+        bound = model.config["keys"]["text"]
+        add_as_text(store, inputs, bound, table.columns, "auto", "auto")
     inputs.restore(model.statistics)
     return inputs
 

@@ -6,7 +6,7 @@ best seed of the chosen method becomes the model. Prints nothing.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ from mmcli.workflows.fuse_fit import Contest, FitRun, FuseOptions, Sizes, fit
 from mmcli.workflows.fuse_parts import worth
 from mmcli.workflows.fuse_race import race
 from mmcli.workflows.fuse_table import METHOD, SIMPLE, SINGLE, Entrant, Judged, judge
+from mmcli.workflows.fuse_text import VIEW as AS_TEXT
+from mmcli.workflows.queries import reference_of
 
 LATE_MEAN = "late:mean"
 ALL = "all"
@@ -78,7 +80,10 @@ def train_fusion(config: FuseConfig, listeners: Listeners | None = None) -> dict
     if not config.dry_run:
         check_artifact_output(Path(config.output), KIND, config.force, config.resume)
     store = Store.open(config.store, config.verify)
-    data = load_fuse_data(store, config.data)
+    wanted = replace(config.data, as_text=any(spec.view == AS_TEXT for spec in specs))
+    if ALL in config.methods and config.data.tabular and _has_texts(store):
+        wanted = replace(wanted, as_text=True)
+    data = load_fuse_data(store, wanted, config.device, config.precision)
     kind = OUTPUTS[data.labels.kind]
     measure = _measure(config.metric, kind)
     objective = objective_for(
@@ -147,6 +152,12 @@ def train_fusion(config: FuseConfig, listeners: Listeners | None = None) -> dict
             _told(config),
         )
     return report
+
+
+def _has_texts(store: Store) -> bool:
+    """Whether the race can enter `early:as-text`: texts, and an encoder to embed them again."""
+    entry = store.keys.get("text")
+    return entry is not None and "text" in store.columns and reference_of(entry) is not None
 
 
 def parse_methods(words: Sequence[str]) -> list[FusionSpec]:

@@ -1,8 +1,8 @@
 """Measures what the project promises and prints one table: `python -m tests.bench [PART …]`.
 
 Parts: startup, search, images, texts, memory, crashes, broken, evaluation, alignment, speech,
-dual, scenes; all by default. Files are kept in `MMCLI_BENCH_DIR` (default: a folder in the system's
-temporary directory) between runs.
+dual, scenes, fusion, planted; all by default. Files are kept in `MMCLI_BENCH_DIR` (default: a
+folder in the system's temporary directory) between runs.
 """
 
 import os
@@ -15,7 +15,7 @@ from mmcli.cli.output import Sink
 
 def main() -> None:
     """Run the parts named on the command line."""
-    from tests.bench import alignment, commands, dual, evaluation, scenes, speech, speed
+    from tests.bench import alignment, commands, dual, evaluation, fusion, scenes, speech, speed
 
     parts = {
         "startup": commands.startup,
@@ -30,6 +30,8 @@ def main() -> None:
         "speech": speech.speech,
         "dual": dual.dual,
         "scenes": scenes.scenes,
+        "fusion": fusion.fusion,
+        "planted": fusion.planted,
     }
     names = sys.argv[1:] or list(parts)
     default = Path(tempfile.gettempdir()) / "mmcli-bench"

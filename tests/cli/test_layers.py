@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
+import soundfile as sf
+
 from mmcli.store.reader import Store
 from tests.conftest import Run, picture
 
@@ -21,3 +24,17 @@ def test_layers_of_a_network_that_widens(run: Run, tmp_path: Path) -> None:
         assert store.load(key).shape == (2, width)
         assert store.sequence(key, 1).shape == (places, width)
     assert run("verify", "store").returncode == 0
+
+
+def test_an_encoder_without_layers_beside_one_that_has_some(run: Run, tmp_path: Path) -> None:
+    tone = np.sin(np.arange(8000) / 20).astype(np.float32)
+    for i in range(2):
+        sf.write(tmp_path / f"a{i}.wav", tone, 16000)
+    (tmp_path / "in.csv").write_text("speech\na0.wav\na1.wav\n")
+    words = ("--speech", "whisper-tiny-en", "--speech", "logmel", "--layers", "2", "-q")
+    done = run("extract", "in.csv", "-o", "store", *words)
+    assert done.returncode == 0, done.stderr
+    keys = set(Store.open(tmp_path / "store").keys)
+    assert keys == {"speech", "speech:whisper-tiny-en@2", "speech:logmel"}
+    done = run("extract", "in.csv", "-o", "none", "--speech", "logmel", "--layers", "2")
+    assert done.returncode == 2 and "`logmel` has no layers" in done.stderr
