@@ -6,6 +6,7 @@ import typer
 
 from mmcli.cli.options import (
     Config,
+    DryRun,
     Force,
     Json,
     Quiet,
@@ -47,9 +48,7 @@ def apply(
         bool, typer.Option("--resume", help="Go on with an unfinished store.")
     ] = False,
     force: Force = False,
-    dry_run: Annotated[
-        bool, typer.Option("-n", "--dry-run", help="Say what would be done; write nothing.")
-    ] = False,
+    dry_run: DryRun = False,
     verify: Verify = "once",
     config: Config = None,
     json: Json = False,

@@ -1,6 +1,5 @@
 """`mmcli align train`: a map between the modalities of a store, beside its baselines."""
 
-import sys
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -9,6 +8,7 @@ import typer
 from mmcli.cli.options import (
     Config,
     Device,
+    DryRun,
     Force,
     Json,
     PrecisionOption,
@@ -16,11 +16,24 @@ from mmcli.cli.options import (
     Verbose,
     Verify,
     check_choice,
+    command_line,
     describe_sources,
     words_of,
 )
 from mmcli.cli.output import Sink
 from mmcli.cli.split_options import Fold, GroupBy, SplitColumn, SplitFile, ValFraction
+from mmcli.cli.training_options import (
+    Batch,
+    Checkpoint,
+    Clip,
+    Epochs,
+    FirstSeed,
+    Keys,
+    Patience,
+    Seeds,
+    Warmup,
+    WeightDecay,
+)
 
 EPILOG = """\b
 Examples:
@@ -55,13 +68,7 @@ def train(
             "--method", help="linear, contrastive, dual or cross-attention; NAME:VARIANT."
         ),
     ] = "linear",
-    keys: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--keys",
-            help="Only these keys, as in text,image:NAME. Default: all of each modality.",
-        ),
-    ] = None,
+    keys: Keys = None,
     positive_by: Annotated[
         str | None,
         typer.Option("--positive-by", help="Column whose equal values match, as in caption."),
@@ -96,27 +103,19 @@ def train(
     dropout: Annotated[
         float | None, typer.Option("--dropout", help="Share of inputs left out.")
     ] = (None),
-    epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the pairs.")] = None,
-    batch: Annotated[int | None, typer.Option("--batch", help="Rows in a batch.")] = None,
+    epochs: Epochs = None,
+    batch: Batch = None,
     chunk: Annotated[
         int | None, typer.Option("--chunk", help="Rows of the score matrix held at a time.")
     ] = None,
     lr: Annotated[float | None, typer.Option("--lr", help="Highest learning rate.")] = None,
-    weight_decay: Annotated[
-        float | None, typer.Option("--weight-decay", help="Decoupled weight decay.")
-    ] = None,
-    warmup: Annotated[
-        float, typer.Option("--warmup", help="Share of the steps over which the rate rises.")
-    ] = 0.1,
+    weight_decay: WeightDecay = None,
+    warmup: Warmup = 0.1,
     ema: Annotated[
         float | None, typer.Option("--ema", help="Decay of averaged weights; 0 for none.")
     ] = None,
-    clip: Annotated[
-        float, typer.Option("--clip", help="Largest norm of the gradient; 0 for none.")
-    ] = 1.0,
-    patience: Annotated[
-        int | None, typer.Option("--patience", help="Epochs without gain before it stops.")
-    ] = None,
+    clip: Clip = 1.0,
+    patience: Patience = None,
     temperature: Annotated[
         float, typer.Option("--temperature", help="Where the learned temperature starts.")
     ] = 0.07,
@@ -129,20 +128,14 @@ def train(
     match_weight: Annotated[
         float | None, typer.Option("--match-weight", help="Weight of matched distributions (dual).")
     ] = None,
-    seeds: Annotated[
-        int, typer.Option("--seeds", help="Runs to train; the best on val is kept.")
-    ] = 1,
-    seed: Annotated[int, typer.Option("--seed", help="The first seed.")] = 0,
-    checkpoint: Annotated[
-        float, typer.Option("--checkpoint", help="Seconds between checkpoints.")
-    ] = 30.0,
+    seeds: Seeds = 1,
+    seed: FirstSeed = 0,
+    checkpoint: Checkpoint = 30.0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an unfinished aligner.")
     ] = False,
     force: Force = False,
-    dry_run: Annotated[
-        bool, typer.Option("-n", "--dry-run", help="Say what would be done; write nothing.")
-    ] = False,
+    dry_run: DryRun = False,
     verify: Verify = "once",
     device: Device = "auto",
     precision: PrecisionOption = "auto",
@@ -210,7 +203,7 @@ def train(
         force=force,
         resume=resume,
         dry_run=dry_run,
-        command=_command(),
+        command=command_line(),
     )
     with sink.counting("align") as progress:
         report = run(settings, Listeners(sink.info, progress))
@@ -238,9 +231,3 @@ def _short(row: Mapping[str, Any]) -> dict[str, Any]:
         else:
             shown[name] = f"{value:.3f}" if isinstance(value, float) else value
     return shown
-
-
-def _command() -> str:
-    import shlex
-
-    return shlex.join(["mmcli", *sys.argv[1:]])

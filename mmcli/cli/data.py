@@ -7,7 +7,15 @@ import typer
 
 from mmcli.cli import data_synth
 from mmcli.cli.extract import parse_mapping
-from mmcli.cli.options import Config, Json, Quiet, Verbose, check_choice, describe_sources
+from mmcli.cli.options import (
+    Config,
+    DryRun,
+    Json,
+    Quiet,
+    Verbose,
+    check_choice,
+    describe_sources,
+)
 from mmcli.cli.output import Sink
 
 EPILOG = """\b
@@ -75,9 +83,7 @@ def split(
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Another seed is another split.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace the file of -o.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("-n", "--dry-run", help="Say what would be done; write nothing.")
-    ] = False,
+    dry_run: DryRun = False,
     config: Config = None,
     json: Json = False,
     quiet: Quiet = False,

@@ -8,6 +8,7 @@ import typer
 from mmcli.cli.options import (
     Config,
     Device,
+    DryRun,
     Force,
     Json,
     PrecisionOption,
@@ -107,9 +108,7 @@ def extract(
         bool, typer.Option("--retry-failed", help="Only redo the shards that hold failures.")
     ] = False,
     force: Force = False,
-    dry_run: Annotated[
-        bool, typer.Option("-n", "--dry-run", help="Say what would be done; write nothing.")
-    ] = False,
+    dry_run: DryRun = False,
     trust_remote_code: Annotated[
         bool,
         typer.Option("--trust-remote-code", help="Run a model's own code; needs a pinned commit."),

@@ -1,6 +1,5 @@
 """`mmcli fuse train`: does it help to combine the modalities of a store, and which carries it."""
 
-import sys
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -9,6 +8,7 @@ import typer
 from mmcli.cli.options import (
     Config,
     Device,
+    DryRun,
     Force,
     Json,
     PrecisionOption,
@@ -16,11 +16,24 @@ from mmcli.cli.options import (
     Verbose,
     Verify,
     check_choice,
+    command_line,
     describe_sources,
     words_of,
 )
 from mmcli.cli.output import Sink
 from mmcli.cli.split_options import Fold, GroupBy, SplitColumn, SplitFile, ValFraction
+from mmcli.cli.training_options import (
+    Batch,
+    Checkpoint,
+    Clip,
+    Epochs,
+    FirstSeed,
+    Keys,
+    Patience,
+    Seeds,
+    Warmup,
+    WeightDecay,
+)
 from mmcli.core.errors import UsageError
 
 EPILOG = """\b
@@ -38,8 +51,6 @@ combiner-gating|combiner-weighted|combiner-attention|early+late]; several with c
 val is kept; `all` races every one. `mmcli methods show fuse:low-rank` explains one.
 Each modality by itself, early:concat and late:mean are trained beside them under the same budget.
 An option that is not given is chosen by the number of rows and written into config.json."""
-
-Switch = Annotated[bool, typer.Option("--class-weights", help="Weigh classes by rarity.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -69,9 +80,7 @@ def train(
     only: Annotated[
         list[str] | None, typer.Option("--only", help="Only these modalities, as in text,image.")
     ] = None,
-    keys: Annotated[
-        list[str] | None, typer.Option("--keys", help="Only these keys, as in text,image:NAME.")
-    ] = None,
+    keys: Keys = None,
     tabular: Annotated[
         list[str] | None,
         typer.Option("--tabular", help="Columns that make one more modality, as in price,city."),
@@ -104,7 +113,9 @@ def train(
     label_smoothing: Annotated[
         float, typer.Option("--label-smoothing", help="Share given to all classes alike.")
     ] = 0.0,
-    class_weights: Switch = False,
+    class_weights: Annotated[
+        bool, typer.Option("--class-weights", help="Weigh classes by rarity.")
+    ] = False,
     modality_dropout: Annotated[
         float,
         typer.Option("--modality-dropout", help="How often a part is left out in training."),
@@ -116,39 +127,25 @@ def train(
     dropout: Annotated[
         float | None, typer.Option("--dropout", help="Share of hidden units left out.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the rows.")] = None,
-    batch: Annotated[int | None, typer.Option("--batch", help="Rows in a batch.")] = None,
+    epochs: Epochs = None,
+    batch: Batch = None,
     lr: Annotated[float, typer.Option("--lr", help="Highest learning rate.")] = 1e-3,
-    weight_decay: Annotated[
-        float | None, typer.Option("--weight-decay", help="Decoupled weight decay.")
-    ] = None,
-    warmup: Annotated[
-        float, typer.Option("--warmup", help="Share of the steps over which the rate rises.")
-    ] = 0.1,
+    weight_decay: WeightDecay = None,
+    warmup: Warmup = 0.1,
     ema: Annotated[float, typer.Option("--ema", help="Decay of averaged weights; 0: none.")] = 0.0,
-    clip: Annotated[
-        float, typer.Option("--clip", help="Largest norm of the gradient; 0 for none.")
-    ] = 1.0,
-    patience: Annotated[
-        int | None, typer.Option("--patience", help="Epochs without gain before it stops.")
-    ] = None,
-    seeds: Annotated[
-        int, typer.Option("--seeds", help="Runs of every model; the best on val is kept.")
-    ] = 5,
-    seed: Annotated[int, typer.Option("--seed", help="The first seed.")] = 0,
+    clip: Clip = 1.0,
+    patience: Patience = None,
+    seeds: Seeds = 5,
+    seed: FirstSeed = 0,
     time_limit: Annotated[
         float | None, typer.Option("--time-limit", help="Seconds for all training.")
     ] = None,
-    checkpoint: Annotated[
-        float, typer.Option("--checkpoint", help="Seconds between checkpoints.")
-    ] = 30.0,
+    checkpoint: Checkpoint = 30.0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an unfinished model.")
     ] = False,
     force: Force = False,
-    dry_run: Annotated[
-        bool, typer.Option("-n", "--dry-run", help="Say what would be done; write nothing.")
-    ] = False,
+    dry_run: DryRun = False,
     verify: Verify = "once",
     device: Device = "auto",
     precision: PrecisionOption = "auto",
@@ -225,7 +222,7 @@ def train(
         force=force,
         resume=resume,
         dry_run=dry_run,
-        command=_command(),
+        command=command_line(),
     )
     with sink.counting("fuse") as progress:
         report = train_fusion(settings, Listeners(sink.info, progress))
@@ -275,9 +272,3 @@ def _show(sink: Sink, report: Mapping[str, Any]) -> None:
     print()
     told = {name: report[name] for name in ("model", "method", "space", "seconds")}
     sink.report(told, as_json=False)
-
-
-def _command() -> str:
-    import shlex
-
-    return shlex.join(["mmcli", *sys.argv[1:]])

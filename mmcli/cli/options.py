@@ -4,6 +4,7 @@ A value comes from `--config FILE.toml`, else the variable `MMCLI_<VERB>_<OPTION
 the later wins. `-v` names the source of each.
 """
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -86,6 +87,10 @@ Verify = Annotated[
     typer.Option("--verify", help="Check hashes: once (per file version), full or none."),
 ]
 
+DryRun = Annotated[
+    bool, typer.Option("-n", "--dry-run", help="Say what would be done; write nothing.")
+]
+
 FORMATS = ("table", "json", "jsonl", "tsv")
 
 
@@ -117,3 +122,10 @@ def describe_sources(context: typer.Context) -> list[str]:
             word = words.get(source.name, source.name.lower())
             lines.append(f"{name.replace('_', '-')} = {context.params[name]!r} ({word})")
     return lines
+
+
+def command_line() -> str:
+    """The command as it was typed, for a model card."""
+    import shlex
+
+    return shlex.join(["mmcli", *sys.argv[1:]])

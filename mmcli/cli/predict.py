@@ -6,6 +6,7 @@ import typer
 
 from mmcli.cli.options import (
     Config,
+    DryRun,
     Force,
     Json,
     Quiet,
@@ -53,9 +54,7 @@ def predict(
     ] = False,
     seed: Annotated[int, typer.Option("--seed", help="Of the rows taken as val.")] = 0,
     force: Force = False,
-    dry_run: Annotated[
-        bool, typer.Option("-n", "--dry-run", help="Say what would be done; write nothing.")
-    ] = False,
+    dry_run: DryRun = False,
     verify: Verify = "once",
     config: Config = None,
     json: Json = False,

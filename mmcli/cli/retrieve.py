@@ -11,6 +11,7 @@ from mmcli.cli.options import (
     FORMATS,
     Config,
     Device,
+    DryRun,
     Force,
     Format,
     Json,
@@ -95,9 +96,7 @@ def index(
         typer.Option("--query-prompt", help="Put before text queries. Default: the store's."),
     ] = None,
     force: Force = False,
-    dry_run: Annotated[
-        bool, typer.Option("-n", "--dry-run", help="Say what would be done; write nothing.")
-    ] = False,
+    dry_run: DryRun = False,
     verify: Verify = "once",
     seed: Annotated[int, typer.Option("--seed", help="Seed of the training sample.")] = 0,
     config: Config = None,

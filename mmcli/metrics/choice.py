@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmcli.metrics.classification import class_counts, overall_scores
+from mmcli.metrics.multilabel import label_counts, label_pairs, label_scores
+from mmcli.metrics.probabilities import curve_areas, log_losses, rank_scores
+from mmcli.metrics.regression import regression_scores
 
 Floats = NDArray[np.float64]
-#: Probabilities are kept this far from 0 before their logarithm is taken.
-_LEAST = 1e-15
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,15 @@ def _right(truth: Any, shares: Any, predicted: Any) -> Floats:
 
 
 def _nats(truth: Any, shares: Any, predicted: Any) -> Floats:
-    own = np.take_along_axis(shares, truth[:, None], axis=1)[:, 0]
-    return -np.log(np.maximum(own, _LEAST))
+    return log_losses(shares, truth)
 
 
 def _right_labels(truth: Any, shares: Any, predicted: Any) -> Floats:
     return (truth.astype(bool) == predicted.astype(bool)).mean(axis=1)
+
+
+def _absolute(truth: Any, shares: Any, predicted: Any) -> Floats:
+    return np.abs(np.asarray(truth, np.float64) - np.asarray(predicted, np.float64))
 
 
 def _overall(name: str) -> Callable[[Any, Any, Any, Floats], float]:
@@ -69,60 +73,25 @@ def _overall(name: str) -> Callable[[Any, Any, Any, Floats], float]:
 
 
 def _auc(truth: Any, shares: Any, predicted: Any, weights: Floats) -> float:
-    """Area under the ROC curve of the second of two classes; ties count half."""
+    """Area under the ROC curve of the second of two classes."""
     if shares.shape[1] != 2:
         return float("nan")
-    score = shares[:, 1]
-    levels, at = np.unique(score, return_inverse=True)
-    positive = np.bincount(at, weights * (truth == 1), len(levels))
-    negative = np.bincount(at, weights * (truth == 0), len(levels))
-    below = np.cumsum(negative) - negative
-    pairs = positive.sum() * negative.sum()
-    return float((positive * (below + negative / 2)).sum() / pairs) if pairs else float("nan")
+    return curve_areas(rank_scores(shares[:, 1], truth == 1), weights)[0]
 
 
-def _label_counts(truth: Any, predicted: Any, weights: Floats) -> tuple[Floats, Floats, Floats]:
-    truth, predicted = truth.astype(np.float64), predicted.astype(np.float64)
-    return weights @ (truth * predicted), weights @ truth, weights @ predicted
+def _labels(name: str) -> Callable[[Any, Any, Any, Floats], float]:
+    def value(truth: Any, shares: Any, predicted: Any, weights: Floats) -> float:
+        pairs = label_pairs(truth.astype(bool), predicted.astype(bool))
+        return label_scores(label_counts(pairs, weights))[name]
+
+    return value
 
 
-def _micro_f1(truth: Any, shares: Any, predicted: Any, weights: Floats) -> float:
-    right, have, got = _label_counts(truth, predicted, weights)
-    total = have.sum() + got.sum()
-    return float(2 * right.sum() / total) if total else 0.0
+def _numbers(name: str) -> Callable[[Any, Any, Any, Floats], float]:
+    def value(truth: Any, shares: Any, predicted: Any, weights: Floats) -> float:
+        return regression_scores(truth, predicted, weights)[name]
 
-
-def _macro_f1(truth: Any, shares: Any, predicted: Any, weights: Floats) -> float:
-    right, have, got = _label_counts(truth, predicted, weights)
-    present = have > 0
-    return float((2 * right[present] / (have + got)[present]).mean()) if present.any() else 0.0
-
-
-def _absolute(truth: Any, shares: Any, predicted: Any) -> Floats:
-    return np.abs(np.asarray(truth, np.float64) - np.asarray(predicted, np.float64))
-
-
-def _square(truth: Any, shares: Any, predicted: Any) -> Floats:
-    return _absolute(truth, shares, predicted) ** 2
-
-
-def _rmse(truth: Any, shares: Any, predicted: Any, weights: Floats) -> float:
-    return float(np.sqrt(weights @ _square(truth, shares, predicted) / weights.sum()))
-
-
-def _r2(truth: Any, shares: Any, predicted: Any, weights: Floats) -> float:
-    centre = weights @ truth / weights.sum()
-    spread = weights @ (truth - centre) ** 2
-    left = weights @ (truth - predicted) ** 2
-    return float(1 - left / spread) if spread else float("nan")
-
-
-def _pearson(truth: Any, shares: Any, predicted: Any, weights: Floats) -> float:
-    total = weights.sum()
-    a = truth - weights @ truth / total
-    b = predicted - weights @ predicted / total
-    size = np.sqrt((weights @ a**2) * (weights @ b**2))
-    return float((weights @ (a * b)) / size) if size else float("nan")
+    return value
 
 
 _ACCURACY = Measure("accuracy", True, _mean_of(_right), _right)
@@ -136,15 +105,15 @@ _BY_KIND: dict[str, tuple[Measure, ...]] = {
         Measure("roc_auc", True, _auc),
     ),
     "several": (
-        Measure("micro_f1", True, _micro_f1),
-        Measure("macro_f1", True, _macro_f1),
+        Measure("micro_f1", True, _labels("micro_f1")),
+        Measure("macro_f1", True, _labels("macro_f1")),
         Measure("label_accuracy", True, _mean_of(_right_labels), _right_labels),
     ),
     "ordinal": (_ACCURACY, _MAE, Measure("macro_f1", True, _overall("macro_f1"))),
     "number": (
         _MAE,
-        Measure("rmse", False, _rmse),
-        Measure("r2", True, _r2),
-        Measure("pearson", True, _pearson),
+        Measure("rmse", False, _numbers("rmse")),
+        Measure("r2", True, _numbers("r2")),
+        Measure("pearson", True, _numbers("pearson")),
     ),
 }

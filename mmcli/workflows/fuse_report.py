@@ -5,7 +5,7 @@ from typing import Any
 
 from mmcli.fusion.registry import FusionSpec
 from mmcli.report.charts import Interval, Series, interval_chart, line_chart
-from mmcli.report.page import figure, paragraph, section, table
+from mmcli.report.page import figure, paragraph, section, side_by_side, table
 from mmcli.report.page import page as whole_page
 
 
@@ -53,7 +53,15 @@ def verdict_lines(report: Mapping[str, Any]) -> list[str]:
 def shown_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The table with three decimals, for a terminal or a card."""
     return [
-        {name: f"{v:.3f}" if isinstance(v, float) else v for name, v in row.items()} for row in rows
+        {
+            name: f"{v:.2g}"
+            if name == "p" and v is not None and v < 0.01
+            else f"{v:.3f}"
+            if isinstance(v, float)
+            else v
+            for name, v in row.items()
+        }
+        for row in rows
     ]
 
 
@@ -151,7 +159,7 @@ def _worth(report: Mapping[str, Any]) -> list[str]:
         [[" + ".join(row["modalities"]), row[measure]] for row in report["subsets"]],
     )
     words = "The values sum to the score of all modalities together."
-    return [paragraph(words, note=True), share, parts]
+    return [paragraph(words, note=True), side_by_side([share, parts])]
 
 
 def _curves(history: Sequence[Mapping[str, Any]], measure: str) -> list[str]:
