@@ -23,7 +23,7 @@ from mmcli.core.errors import UsageError
 EPILOG = """\b
 Examples:
   mmcli evaluate robustness model store
-  mmcli evaluate robustness model store --corruption dropped --only image --report page.html
+  mmcli evaluate robustness model store --corruption dropped --only image --html page.html
   mmcli evaluate robustness model store --corruption noise --severities 0.5,1,2 --json
   mmcli evaluate robustness model store --metric macro_f1 --group-by caption --format tsv
 
@@ -77,16 +77,16 @@ def robustness(
     fold: Fold = None,
     val_fraction: ValFraction = 0.1,
     group_by: GroupBy = None,
-    resamples: Annotated[
-        int, typer.Option("--resamples", help="Resamples for the intervals; 0 for none.")
+    bootstrap: Annotated[
+        int, typer.Option("--bootstrap", help="Resamples for the intervals; 0 for none.")
     ] = 1000,
     seed: Annotated[
         int, typer.Option("--seed", help="Seed of corruptions, resamples and val rows.")
     ] = 0,
-    report: Annotated[
-        str | None, typer.Option("--report", help="Write a page with curves and areas.")
+    html: Annotated[
+        str | None, typer.Option("--html", help="Write a page with curves and areas.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace what --report names.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace what --html names.")] = False,
     verify: Verify = "once",
     config: Config = None,
     json: Json = False,
@@ -113,9 +113,9 @@ def robustness(
         metric=metric,
         split=split,
         splits=SplitOptions(split_column, split_file, fold, val_fraction, group_by, seed),
-        resamples=resamples,
+        resamples=bootstrap,
         seed=seed,
-        report=report,
+        report=html,
         force=force,
         verify=verify,
     )
@@ -124,8 +124,8 @@ def robustness(
     for warning in found["warnings"]:
         sink.warn(warning)
     _show(sink, found, json, format)
-    if report:
-        sink.info(f"wrote {report}")
+    if html:
+        sink.info(f"wrote {html}")
     return 0
 
 

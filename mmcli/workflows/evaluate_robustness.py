@@ -172,11 +172,11 @@ def _check(config: RobustnessConfig, chosen: Sequence[Corruption]) -> None:
         raise UsageError("`--severities` must rise", "as in 0.5,1,2")
     if config.resamples < 0:
         raise UsageError(
-            f"`--resamples {config.resamples}`: must be at least 0", "0 leaves the intervals out"
+            f"`--bootstrap {config.resamples}`: must be at least 0", "0 leaves the intervals out"
         )
     if config.seed < 0:
         raise UsageError(f"`--seed {config.seed}`: must be at least 0", "as in 0")
-    refuse_file("--report", config.report, config.force)
+    refuse_file("--html", config.report, config.force)
 
 
 def _measure(name: str, model: FusionModel) -> Measure:

@@ -74,7 +74,7 @@ class Sizes:
         elif rows < 20_000:
             known = cls(96, 0.2, 40, 256, 0.02, 8)
         else:
-            known = cls(128, 0.1, 15, 512, 0.01, 4)
+            known = cls(128, 0.1, 15, 256 if rows < 100_000 else 512, 0.01, 4)
         told = {n: v for n in vars(known) if (v := getattr(options, n)) is not None}
         return cls(**{**vars(known), **told})
 

@@ -56,6 +56,8 @@ def inputs_for(model: FusionModel, store: Store, without: Sequence[str] = ()) ->
 def _check_views(model: FusionModel, store: Store, modality: Modality, views: Any) -> None:
     """A network that was trained on tokens or layers needs them, where the part is there."""
     wanted = model.spec.view
+    if wanted == AS_TEXT:
+        return
     if wanted in views and wanted not in modality.views and modality.present.any():
         raise BadInput(
             f"`{store.path}` has no {wanted} of {modality.name}, which `{model.path}` reads",

@@ -311,7 +311,7 @@ def test_slow_measures_get_fewer_resamples() -> None:
         ({"severities": (float("nan"),)}, UsageError, "must be above 0"),
         ({"severities": (0.5, 0.2)}, UsageError, "must rise"),
         ({"severities": (0.5, 2.0)}, UsageError, "of `dropped` it is a share"),
-        ({"resamples": -1}, UsageError, "`--resamples -1`"),
+        ({"resamples": -1}, UsageError, "`--bootstrap -1`"),
         ({"seed": -1}, UsageError, "`--seed -1`"),
         ({"split": "tset"}, BadInput, "no row of .* is `tset`"),
         ({"report": "/nowhere/r.html"}, BadInput, "its directory does not exist"),
@@ -340,8 +340,8 @@ def test_stores_that_do_not_fit(root: Path, tmp_path: Path) -> None:
 
 
 def test_the_command(root: Path, tmp_path: Path, run_here: Run) -> None:
-    words = ("evaluate", "robustness", root / "kind", root / "store", "--resamples", 20)
-    done = run_here(*words, "--report", "r.html")
+    words = ("evaluate", "robustness", root / "kind", root / "store", "--bootstrap", 20)
+    done = run_here(*words, "--html", "r.html")
     assert done.returncode == 0, done.stderr
     assert done.stderr == "wrote r.html\n"
     lines = [line.split() for line in done.stdout.splitlines()]
@@ -354,13 +354,13 @@ def test_the_command(root: Path, tmp_path: Path, run_here: Run) -> None:
     page = (tmp_path / "r.html").read_text()
     parse(page)
     assert page.count("<polyline") == 9 and "greater is better" in page
-    done = run_here(*words, "--report", "r.html")
+    done = run_here(*words, "--html", "r.html")
     assert done.returncode == 3 and "--force" in done.stderr
-    assert run_here(*words, "--report", "r.html", "--force", "-q").returncode == 0
+    assert run_here(*words, "--html", "r.html", "--force", "-q").returncode == 0
 
     short = (*words, "--corruption", "dropped", "--corruption", "noise", "--only", "text",
              "--severities", "0.5,1", "-q")  # fmt: skip
-    done = run_here(*short, "--json", "--resamples", 0)
+    done = run_here(*short, "--json", "--bootstrap", 0)
     report = json.loads(done.stdout, parse_constant=pytest.fail)
     assert report["clean"]["low"] is None and report["curves"][0]["points"][0]["low"] is None
     assert [c["corruption"] for c in report["curves"]] == ["dropped", "noise"]
@@ -382,7 +382,7 @@ def test_a_measure_without_a_value_is_null(tmp_path: Path, run_here: Run) -> Non
     write_store(tmp_path / "store", vectors, {"sign": signs, "split": splits(120)})
     train(tmp_path / "store", tmp_path / "m", "sign", epochs=2, kind="regression")
     done = run_here("evaluate", "robustness", "m", "store", "--metric", "pearson", "--json",
-                    "--corruption", "dropped", "--resamples", 20, "--report", "r.html")  # fmt: skip
+                    "--corruption", "dropped", "--bootstrap", 20, "--html", "r.html")  # fmt: skip
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout, parse_constant=pytest.fail)
     none = curve(report, "dropped", "all")

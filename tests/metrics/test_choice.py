@@ -33,9 +33,7 @@ def test_numbers_and_labels(seed: int) -> None:
     weights = rng.integers(0, 3, 30).astype(float)
     known = measures_for("number")
     found = {n: m.value(truth, said, said, weights) for n, m in known.items()}
-    assert found["mae"] == pytest.approx(
-        sk.mean_absolute_error(truth, said, sample_weight=weights)
-    )
+    assert found["mae"] == pytest.approx(sk.mean_absolute_error(truth, said, sample_weight=weights))
     assert found["r2"] == pytest.approx(sk.r2_score(truth, said, sample_weight=weights))
     repeated = np.repeat(np.arange(30), weights.astype(int))
     assert found["pearson"] == pytest.approx(np.corrcoef(truth[repeated], said[repeated])[0, 1])

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mmcli.fusion.blueprint import Blueprint, Fused
 from mmcli.fusion.layers import Perceptron, masked, no_penalty, token_mean
+from mmcli.fusion.shared_linear import SharedLinear
 
 
 class Concat(nn.Module):
@@ -41,7 +42,7 @@ class ConcatLinear(nn.Module):
     def __init__(self, blueprint: Blueprint) -> None:
         super().__init__()
         self.names = blueprint.modalities
-        self.linear = nn.Linear(joined_dim(blueprint), blueprint.n_outputs)
+        self.linear = SharedLinear(joined_dim(blueprint), blueprint.n_outputs)
 
     def forward(
         self,

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from mmcli.fusion.blueprint import Blueprint, Fused
 from mmcli.fusion.layers import Perceptron, Projections, no_penalty, pooled_parts
+from mmcli.fusion.shared_linear import SharedLinear
 
 
 class Gated(nn.Module):
@@ -29,7 +30,7 @@ class Gated(nn.Module):
         self.names = blueprint.modalities
         width, dim = blueprint.width, sum(blueprint.dim(m) for m in self.names)
         self.states = Projections(blueprint)
-        self.gates = nn.ModuleList(nn.Linear(dim, width) for _ in self.names)
+        self.gates = nn.ModuleList(SharedLinear(dim, width) for _ in self.names)
         self.head = Perceptron(width, width, blueprint.n_outputs, blueprint.dropout)
 
     def forward(

@@ -48,10 +48,10 @@ class LowRank(nn.Module):
         found = [torch.relu(states[name]) for name in self.names]
         found = [torch.cat([state, torch.ones_like(state[:, :1])], 1) for state in found]
         # factors (modality, rank, width, width + 1) meet [y_m; 1] (modality, batch, width + 1)
-        factored = torch.einsum("mroi,mbi->mrbo", self.factors, torch.stack(found))
+        factored = torch.einsum("mbi,mroi->mbro", torch.stack(found), self.factors)
         # not `prod`, whose gradient looks for zeros and so does not work under vmap
         products = reduce(torch.mul, factored.unbind(0))
-        vector = torch.einsum("r,rbo->bo", self.rank_weights, products) + self.bias
+        vector = torch.einsum("r,bro->bo", self.rank_weights, products) + self.bias
         output = self.head(vector)[1]
         return Fused(vector, output, no_penalty(output))
 
