@@ -68,6 +68,8 @@ def apply(
     )
     with sink.counting("fuse") as progress:
         report = apply_fusion(settings, progress)
+    for warning in report.pop("warnings"):
+        sink.warn(warning)
     if json or dry_run or not quiet:
         sink.report(report, json)
     return 0

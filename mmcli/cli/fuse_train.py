@@ -167,7 +167,30 @@ def train(
         label_kind,
         ("auto", "binary", "multiclass", "multilabel", "regression", "ordinal"),
     )
-    _check(seeds, time_limit, modality_dropout, dropout, label_smoothing)
+    _check(
+        {
+            "--modality-dropout": (modality_dropout, 0, 0.99),
+            "--dropout": (dropout, 0, 0.99),
+            "--label-smoothing": (label_smoothing, 0, 0.99),
+            "--ema": (ema, 0, 0.9999),
+            "--warmup": (warmup, 0, 1),
+            "--focal-gamma": (focal_gamma, 0, 100),
+            "--weight-decay": (weight_decay, 0, 1000),
+            "--clip": (clip, 0, 1e9),
+            "--lr": (lr, 1e-9, 100),
+            "--width": (width, 1, 65_536),
+            "--layers": (layers, 1, 100),
+            "--heads": (heads, 1, 1024),
+            "--rank": (rank, 1, 1024),
+            "--epochs": (epochs, 1, 1_000_000),
+            "--batch": (batch, 1, 10_000_000),
+            "--patience": (patience, 1, 1_000_000),
+            "--seeds": (seeds, 1, 1000),
+            "--seed": (seed, 0, 2**31 - 1),
+            "--time-limit": (time_limit, 1e-3, 1e9),
+            "--checkpoint": (checkpoint, 0, 1e9),
+        }
+    )
     for line in describe_sources(context):
         sink.debug(line)
     from mmcli.data.labels import LabelOptions
@@ -233,38 +256,25 @@ def train(
     return 0
 
 
-def _check(
-    seeds: int,
-    time_limit: float | None,
-    modality_dropout: float,
-    dropout: float | None,
-    smoothing: float,
-) -> None:
-    """Raise UsageError for numbers that no run can have."""
-    if time_limit is not None and time_limit <= 0:
-        raise UsageError(f"`--time-limit {time_limit:g}` is no time", "seconds, as in 600")
-    shares = (
-        ("--modality-dropout", modality_dropout),
-        ("--dropout", dropout),
-        ("--label-smoothing", smoothing),
-    )
-    for option, value in shares:
-        if value is not None and not 0 <= value < 1:
-            raise UsageError(f"`{option} {value:g}` is not a share", "from 0 to below 1")
+def _check(limits: Mapping[str, tuple[float | None, float, float]]) -> None:
+    """Raise UsageError for a number outside its bounds, as NaN is."""
+    for option, (value, low, high) in limits.items():
+        if value is not None and not low <= value <= high:
+            raise UsageError(f"`{option} {value:g}` is out of bounds", f"from {low:g} to {high:g}")
 
 
 def _show(sink: Sink, report: Mapping[str, Any]) -> None:
     """The honest table, the verdicts, what each modality is worth, and where the model is."""
-    from mmcli.workflows.fuse_report import shown_rows, verdict_lines
+    from mmcli.workflows.fuse_report import scored, shown_rows, verdict_lines
 
     sink.rows(shown_rows(report["table"]), "table")
     print()
+    print(scored(report))
     for line in verdict_lines(report):
         print(line)
     worth = report["contribution"]
     if worth:
-        names = [n for n in worth if n not in ("measure", "nothing", "all")]
-        parts = ", ".join(f"{name} {worth[name]:+.3f}" for name in names)
+        parts = ", ".join(f"{name} {value:+.3f}" for name, value in worth["values"].items())
         print(
             f"{worth['measure']} {worth['all']:.3f} = {worth['nothing']:.3f} (nothing known)"
             f" {parts} (Shapley values)"

@@ -64,7 +64,9 @@ def read_labels(store: Store, options: LabelOptions) -> Labels:
     values = reading.values
     if options.kind == "multilabel" or (options.kind == "auto" and reading.form == "list"):
         return _multilabel(reading, values)
-    if reading.form in ("list", "other") or (reading.form == "date" and options.kind == "auto"):
+    if reading.form == "date" and options.kind == "auto":
+        raise reading.unfit("dates can be multiclass, or ordinal with their order: say which")
+    if reading.form in ("list", "other"):
         raise reading.unfit("a label is a text, a number, true or false, or a list of texts")
     column = Singles.of(values)
     if not column.found:

@@ -230,7 +230,8 @@ class _Loop:
                 "lr": self.schedule.get_last_lr()[0],
             }
         )
-        better = ~known | (scores > self.done.best_scores)  # unscored, the last epoch is kept
+        unscored = ~known & ~np.isfinite(self.done.best_scores)  # then the last epoch is kept
+        better = unscored | (known & (scores > self.done.best_scores))
         for member in np.flatnonzero(better):
             self.done.best_epochs[member] = self.epoch
             if known[member]:

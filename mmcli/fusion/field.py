@@ -25,6 +25,8 @@ SCORED_ROWS = 4096
 SCORED_SEQUENCES = 128
 #: A tie in the measure is broken by the loss, which weighs this much beside it.
 TIE_BREAK = 1e-3
+#: Batches of an epoch, at least, where there are so many rows.
+LEAST_STEPS = 4
 Outputs = NDArray[np.float32]
 
 
@@ -96,7 +98,9 @@ class Field:
         self.inputs, self.entries, self.seeds = inputs, list(entries), list(seeds)
         self.objective, self.labels, self.score_rows = objective, labels, score
         self.train_rows, self.val_rows = train, val
-        self.batch, self.modality_dropout = min(batch, len(train)), modality_dropout
+        # what the last whole batch leaves over waits for another epoch: it is never much
+        self.batch = max(1, min(batch, -(-len(train) // LEAST_STEPS)))
+        self.modality_dropout = modality_dropout
         self.device, self.dtype = device, dtype
         self.model = nn.ModuleDict({e.name: Stacked(e, seeds) for e in entries}).to(device)
         self.target = objective.target(labels[train])
@@ -108,7 +112,7 @@ class Field:
             name for name, value in self.model.named_parameters() if value.dim() < 3
         )
         self.resting: set[str] = set()
-        self.last = np.full(self.members.count, -1e9)
+        self.last: dict[str, NDArray[np.float64]] = {}
 
     def _members(self) -> tuple[Members, dict[str, int]]:
         """Experts are a member a seed and modality, other methods a member a seed."""
@@ -174,8 +178,8 @@ class Field:
         there = self.inputs.present(self.val_rows)
         for entry in self.entries:
             mine = self._slice(entry)
-            if entry.name in self.resting:  # what rests does not change
-                found[mine] = self.last[mine]
+            if entry.name in self.resting and entry.name in self.last:
+                found[mine] = self.last[entry.name]  # what rests does not change
                 continue
             outputs = self.outputs(entry.name, self.val_rows)
             each = np.full(mine.stop - mine.start, np.nan)
@@ -189,8 +193,9 @@ class Field:
                         outputs[seed][here, m], self.val_rows[here]
                     )
             # a modality that no validation row has stops with the others
-            found[mine] = np.where(np.isnan(each), np.nanmean(each), each)
-        self.last = found
+            if not np.isnan(each).all():
+                each = np.where(np.isnan(each), np.nanmean(each), each)
+            found[mine] = self.last[entry.name] = each
         return found
 
     def _slice(self, entry: Entry) -> slice:
@@ -213,6 +218,8 @@ class Field:
     @torch.no_grad()
     def outputs(self, name: str, rows: Rows) -> Outputs:
         """`(seeds, rows, n_outputs)` of a method, or `(seeds, rows, modalities, n_outputs)`."""
+        if not len(rows):  # one row for the shape, and then none of it
+            return self.outputs(name, np.zeros(1, np.int64))[:, :0]
         entry = next(e for e in self.entries if e.name == name)
         network = self.model[name]
         was = network.training

@@ -53,10 +53,9 @@ def with_joint(outputs: Tensor, joint: Tensor, present: Tensor) -> tuple[Tensor,
     )
 
 
-def combiner_for(spec: FusionSpec, n_modalities: int, n_outputs: int, kind: str) -> Any:
+def combiner_for(spec: FusionSpec, n_experts: int, n_outputs: int, kind: str) -> Any:
     """A combiner of late fusion, not fitted yet."""
-    experts = n_modalities + (1 if spec.ensemble else 0)
-    return load_attribute(spec.build)(experts, n_outputs, kind)
+    return load_attribute(spec.build)(n_experts, n_outputs, kind)
 
 
 def build_network(spec: FusionSpec, blueprint: Blueprint, kind: str) -> nn.Module:
@@ -65,5 +64,6 @@ def build_network(spec: FusionSpec, blueprint: Blueprint, kind: str) -> nn.Modul
         network: nn.Module = load_attribute(spec.build)(blueprint)
         return network
     joint = load_attribute(METHODS.get(CONCAT).build)(blueprint) if spec.ensemble else None
-    combiner = combiner_for(spec, len(blueprint.modalities), blueprint.n_outputs, kind)
+    experts = len(blueprint.modalities) + (1 if spec.ensemble else 0)
+    combiner = combiner_for(spec, experts, blueprint.n_outputs, kind)
     return Late(Experts(blueprint), combiner, joint)

@@ -169,7 +169,7 @@ def objective_for(
         weights = tuple(positive.tolist()) if balanced else ()
         return Objective(output, n_classes, weights=weights, prior=tuple(shares.tolist()), **told)
     counts = np.bincount(np.asarray(values, np.int64), minlength=n_classes)
-    shares = counts / counts.sum()
+    shares = (counts + 1) / (counts.sum() + n_classes)  # a class may have no train row
     weights = ()
     if balanced:
         present = counts > 0

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from mmcli.core.errors import BadInput
 from mmcli.fusion.model import FusionModel
 from mmcli.store.manifest import MANIFEST, file_record
 from mmcli.store.reader import Store
 from mmcli.store.writer import KeyArrays, StoreWriter, check_output
-from mmcli.workflows.fuse_open import inputs_for
+from mmcli.workflows.fuse_open import absent_modalities, absent_warnings, inputs_for
 
 KEY = "fused"
 
@@ -55,14 +56,21 @@ def apply_fusion(
         "method": model.spec.name,
         "space": model.config["space"],
         "rows": store.rows,
-        "modalities": [name for name in inputs.names if name not in config.without],
+        "modalities": [
+            name
+            for name in inputs.names
+            if name not in config.without and name not in absent_modalities(inputs)
+        ],
+        "warnings": absent_warnings(model, store, inputs, config.without),
     }
     if config.dry_run:
         return {"dry_run": True, **report}
     check_output(Path(config.output), force=config.force, resume=config.resume)
     store_sha = file_record(store.path / MANIFEST)["sha256"]
     model_sha = file_record(model.path / MANIFEST)["sha256"]
-    dim = int(_vectors(model, inputs, rows[:1], config.without).shape[1]) if store.rows else 0
+    if not store.rows:
+        raise BadInput(f"`{store.path}` has no rows", "extract a source that has some")
+    dim = int(_vectors(model, inputs, rows[:1], config.without).shape[1])
     entry = {
         "slug": KEY,
         "modality": KEY,
@@ -95,7 +103,9 @@ def apply_fusion(
         for index, (start, table) in enumerate(store.iter_items()):
             mine = rows[start : start + table.num_rows]
             if index not in done and not writer.already_complete:
-                vectors = _vectors(model, inputs, mine, config.without)
+                vectors = np.zeros((0, dim), np.float32)
+                if len(mine):
+                    vectors = _vectors(model, inputs, mine, config.without)
                 here = present[mine]
                 vectors[~here] = 0.0
                 none = int((~here).sum())

@@ -76,6 +76,11 @@ def load_fuse_data(
         raise UsageError(
             f"`--tabular` names the label column `{config.label.column}`", "leave it out there"
         )
+    if config.tabular and TABULAR in chosen:
+        raise UsageError(
+            f"`{store.path}` has embeddings named `{TABULAR}`, as `--tabular` would name its own",
+            "leave them out with `--only`, or the columns",
+        )
     if not chosen and not config.tabular:
         raise BadInput(f"`{store.path}` has no embeddings", "give `--tabular` columns, or extract")
     splits = split_rows(store, config.splits, train=True)
@@ -188,15 +193,27 @@ def bindings_of(store: Store, inputs: Inputs) -> dict[str, dict[str, dict[str, A
 
 
 def check_bindings(
-    store: Store, bindings: Mapping[str, Mapping[str, Mapping[str, Any]]], path: Any
+    store: Store,
+    bindings: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    path: Any,
+    without: Sequence[str] = (),
 ) -> dict[str, tuple[str, ...]]:
     """The keys of each modality that the store has; a modality it lacks is absent from all rows.
 
-    Raises SpaceMismatch for a key that another encoder made, BadInput where none is there.
+    Raises SpaceMismatch for a key that another encoder made, BadInput where none is there, or only
+    some of a modality's that is not in `without`.
     """
     found = {}
     for name, keys in bindings.items():
-        if not all(key in store.keys for key in keys):
+        missing = [key for key in keys if key not in store.keys]
+        if len(missing) == len(keys):
+            continue
+        if missing and name not in without:
+            raise BadInput(
+                f"`{store.path}` has no key `{missing[0]}`, which `{path}` reads as {name}",
+                f"extract it the same way, or take {name} as absent with `--without {name}`",
+            )
+        if missing:
             continue
         for key, bound in keys.items():
             compare_binding(bound, store.keys[key], key, path, store)

@@ -105,6 +105,7 @@ class Contest:
     trained: Trained
     network_sizes: dict[str, Any]
     combiners: dict[tuple[str, int], Any] = field(default_factory=dict)
+    crossed: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
 
     def outputs(self, name: str, rows: Rows) -> Any:
@@ -142,21 +143,39 @@ class Contest:
         return _known(found, self.data.inputs.present(rows)[:, place], self.objective)
 
     def fit_combiners(self) -> None:
-        """Combine the experts of each seed by the validation rows, of which they are no judges."""
-        rows = self.data.val
-        if len(rows) < _FEW_ROWS:
-            rows = np.concatenate([rows, self.data.train])
+        """Combine the experts of each seed by the validation rows.
+
+        What the combination says of those rows themselves, by which it is chosen, is said by
+        combiners of the other half of them.
+        """
+        val = self.data.val
+        rows = val if len(val) >= _FEW_ROWS else np.concatenate([val, self.data.train])
+        halves = np.random.default_rng(0).permutation(len(rows)) % 2
         target = self.objective.target(self.data.labels.values[rows])
         for spec in self.specs.values():
             if not spec.experts:
                 continue
             outputs, present = self._expert_outputs(spec, rows)
-            for seed in range(len(self.field.seeds)):
-                combiner = combiner_for(
-                    spec, len(self.data.inputs.names), outputs.shape[-1], self.objective.kind
-                )
-                combiner.fit(torch.from_numpy(outputs[seed]), present, target)
-                self.combiners[spec.name, seed] = combiner.eval()
+            crossed = np.zeros((len(outputs), len(rows), outputs.shape[-1]), np.float32)
+            for seed, said in enumerate(torch.from_numpy(outputs)):
+                for half in (0, 1):
+                    there, here = halves != half, halves == half
+                    other = self._combiner(spec, said[there], present[there], target[there])
+                    crossed[seed, here] = other(said[here], present[here]).numpy()
+                self.combiners[spec.name, seed] = self._combiner(spec, said, present, target)
+            self.crossed[spec.name] = crossed[:, : len(val)]
+
+    def _combiner(self, spec: FusionSpec, said: Any, present: Any, target: Any) -> Any:
+        combiner = combiner_for(spec, present.shape[1], said.shape[-1], self.objective.kind)
+        combiner.fit(said, present, target)
+        return combiner.eval()
+
+    def val_probabilities(self, name: str) -> Any:
+        """What is said of the validation rows without having been fitted on them."""
+        if name not in self.crossed:
+            return self.probabilities(name, self.data.val)
+        found = self.objective.probabilities(self.crossed[name])
+        return _known(found, self.data.inputs.present(self.data.val).any(1), self.objective)
 
     def network(self, name: str, seed: int) -> Any:
         """The network of one seed by itself, on the CPU, in eval mode."""

@@ -29,7 +29,7 @@ def inputs_for(model: FusionModel, store: Store, without: Sequence[str] = ()) ->
                 suggestion(name, model.modalities),
             )
     tabular = model.config.get("tabular")
-    chosen = check_bindings(store, model.config["keys"], model.path)
+    chosen = check_bindings(store, model.config["keys"], model.path, without)
     table = Tabular.from_json(tabular) if tabular is not None and TABULAR not in without else None
     found = open_inputs(store, chosen, table).modalities
     dims = model.config["view_dims"]
@@ -51,6 +51,22 @@ def inputs_for(model: FusionModel, store: Store, without: Sequence[str] = ()) ->
         add_as_text(store, inputs, bound, table.columns, "auto", "auto")
     inputs.restore(model.statistics)
     return inputs
+
+
+def absent_modalities(inputs: Inputs) -> list[str]:
+    """The modalities that the store has no keys of."""
+    return [name for name, modality in inputs.modalities.items() if not modality.keys]
+
+
+def absent_warnings(
+    model: FusionModel, store: Store, inputs: Inputs, without: Sequence[str]
+) -> list[str]:
+    """One line a modality that the model reads and the store does not have."""
+    return [
+        f"`{store.path}` has no {name}, which `{model.path}` reads: it is absent from every row"
+        for name in absent_modalities(inputs)
+        if name not in without
+    ]
 
 
 def _check_views(model: FusionModel, store: Store, modality: Modality, views: Any) -> None:

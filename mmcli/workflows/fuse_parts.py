@@ -79,7 +79,7 @@ def worth(
     return scores, {
         "measure": measure.name,
         "nothing": values[()],
-        **{name: float(value) for name, value in zip(names, found, strict=True)},
+        "values": {name: float(value) for name, value in zip(names, found, strict=True)},
         "all": values[tuple(range(len(names)))],
     }
 

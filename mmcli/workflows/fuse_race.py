@@ -5,9 +5,11 @@ better half by validation score. Late methods cost next to nothing once the expe
 all of them stay in to the end. Source: Jamieson and Talwalkar 2016, arXiv 1502.07943.
 """
 
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from mmcli.engine.device import Placement
 from mmcli.fusion.objective import Objective
 from mmcli.fusion.registry import METHODS, FusionSpec
 from mmcli.metrics.choice import Measure
+from mmcli.store.atomic import write_bytes
 from mmcli.workflows.fuse_data import FuseData
 from mmcli.workflows.fuse_fit import Contest, FitRun, FuseOptions, Sizes, fit
 
@@ -93,8 +96,23 @@ def _scores(contest: Contest, specs: Sequence[FusionSpec], measure: Measure) -> 
     truth, ones = contest.data.labels.values[rows], np.ones(len(rows))
     found = {}
     for spec in specs:
-        shares = contest.probabilities(spec.name, rows)[0]
+        said = contest.val_probabilities if len(contest.data.val) else None
+        shares = (said(spec.name) if said else contest.probabilities(spec.name, rows))[0]
         predicted = contest.objective.predicted(shares)
         value = measure.signed(measure.value(truth, shares, predicted, ones))
         found[spec.name] = value if np.isfinite(value) else -1e9
     return found
+
+
+def raced_once(
+    path: Path, run: Callable[[], tuple[list[FusionSpec], list[dict[str, Any]]]]
+) -> tuple[list[FusionSpec], list[dict[str, Any]]]:
+    """The outcome of a race, which is kept at `path`: a run that goes on does not race again."""
+    if path.exists():
+        kept = json.loads(path.read_text())
+        return [METHODS.get(name) for name in kept["finalists"]], kept["rows"]
+    finalists, rows = run()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"finalists": [spec.name for spec in finalists], "rows": rows}
+    write_bytes(path, json.dumps(content).encode())
+    return finalists, rows

@@ -17,7 +17,7 @@ def page(report: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> str
         section(
             "Every model",
             [
-                paragraph(_scored(report), note=True),
+                paragraph(scored(report), note=True),
                 _table(report["table"]),
                 figure(_bars(report), f"{measure} and its 95 % interval"),
             ],
@@ -55,7 +55,7 @@ def shown_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [
         {
             name: f"{v:.2g}"
-            if name == "p" and v is not None and v < 0.01
+            if name == "p (rows)" and v is not None and v < 0.01
             else f"{v:.3f}"
             if isinstance(v, float)
             else v
@@ -93,7 +93,7 @@ def card(report: Mapping[str, Any], spec: FusionSpec, command: str) -> str:
 
 ## Scores
 
-{_scored(report)}
+{scored(report)}
 
 {verdicts}
 
@@ -125,7 +125,8 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     return table(names, [[row.get(name) for name in names] for row in rows])
 
 
-def _scored(report: Mapping[str, Any]) -> str:
+def scored(report: Mapping[str, Any]) -> str:
+    """Of which rows the scores are, and how they came about."""
     which = report["scored_rows"]
     caveat = "" if which == "test" else f" There are no test rows: these are the {which} rows."
     seeds = report["seeds"]
@@ -145,12 +146,11 @@ def _bars(report: Mapping[str, Any]) -> str:
 
 def _worth(report: Mapping[str, Any]) -> list[str]:
     found, measure = report["contribution"], report["metric"]
-    names = [n for n in found if n not in ("measure", "nothing", "all")]
     share = table(
         ["modality", f"Shapley value of {measure}"],
         [
             ["(nothing known)", found["nothing"]],
-            *([n, found[n]] for n in names),
+            *([n, v] for n, v in found["values"].items()),
             ["all together", found["all"]],
         ],
     )

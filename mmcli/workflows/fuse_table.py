@@ -90,7 +90,7 @@ def judge(
                 f"gain on {best_single}": gain["gain"],
                 "gain low": gain["low"],
                 "gain high": gain["high"],
-                "p": gain["p"],
+                "p (rows)": gain["p"],
             }
         rows.append(row)
     verdicts = [
@@ -192,8 +192,13 @@ def _gain(
     sign = 1.0 if measure.greater else -1.0
     differences = sign * (resampled[name] - resampled[other])
     low, high = _percentiles(differences)
+    few = len(np.unique(groups)) < 2
+    if few:  # one row, or one group, says nothing of the spread
+        low = high = float("nan")
     gain = sign * float(each[name].mean() - each[other].mean())
-    if measure.by_row is not None:
+    if few or not np.isfinite(differences).any():
+        p = float("nan")
+    elif measure.by_row is not None:
         mean = {
             e.name: np.mean([measure.by_row(truth, s, objective.predicted(s)) for s in e.test], 0)
             for e in entrants

@@ -27,7 +27,7 @@ from mmcli.workflows.fuse_data import FuseData, FuseDataConfig, load_fuse_data
 from mmcli.workflows.fuse_files import write_model
 from mmcli.workflows.fuse_fit import Contest, FitRun, FuseOptions, Sizes, fit
 from mmcli.workflows.fuse_parts import worth
-from mmcli.workflows.fuse_race import race
+from mmcli.workflows.fuse_race import race, raced_once
 from mmcli.workflows.fuse_table import METHOD, SIMPLE, SINGLE, Entrant, Judged, judge
 from mmcli.workflows.fuse_text import VIEW as AS_TEXT
 from mmcli.workflows.queries import reference_of
@@ -85,7 +85,7 @@ def train_fusion(config: FuseConfig, listeners: Listeners | None = None) -> dict
         wanted = replace(wanted, as_text=True)
     data = load_fuse_data(store, wanted, config.device, config.precision)
     kind = OUTPUTS[data.labels.kind]
-    measure = _measure(config.metric, kind)
+    measure = _measure(config.metric, kind, len(data.labels.classes))
     objective = objective_for(
         data.labels.kind,
         data.labels.values[data.train],
@@ -107,16 +107,20 @@ def train_fusion(config: FuseConfig, listeners: Listeners | None = None) -> dict
     ) as writer:
         raced: list[dict[str, Any]] = []
         if ALL in config.methods:
-            specs, raced = race(
-                data,
-                objective,
-                measure,
-                config.options,
-                config.seed,
-                placement,
-                _share(config.time_limit_s, 0.5),
-                listeners,
+            finalists, raced = raced_once(
+                writer.checkpoint / "race.json",
+                lambda: race(
+                    data,
+                    objective,
+                    measure,
+                    config.options,
+                    config.seed,
+                    placement,
+                    _share(config.time_limit_s, 0.5),
+                    listeners,
+                ),
             )
+            specs = list({spec.name: spec for spec in (*specs, *finalists)}.values())
         left = None
         if config.time_limit_s is not None:
             left = max(1.0, 0.9 * config.time_limit_s - (time.monotonic() - began))
@@ -139,6 +143,8 @@ def train_fusion(config: FuseConfig, listeners: Listeners | None = None) -> dict
         rows, report["scored_rows"] = _scored_rows(data)
         report["subsets"], report["contribution"] = worth(network, contest, chosen, rows, measure)
         report["model_scores"] = _model_scores(network, contest, chosen, rows, measure)
+        for line in _cautions(report):
+            listeners.message(f"warning: {line}")
         report["seconds"] = round(time.monotonic() - began, 2)
         write_model(
             writer,
@@ -160,6 +166,24 @@ def _has_texts(store: Store) -> bool:
     return entry is not None and "text" in store.columns and reference_of(entry) is not None
 
 
+def _cautions(report: Mapping[str, Any]) -> list[str]:
+    """What a reader of the table must know."""
+    lines = []
+    if report["scored_rows"] != "test":
+        lines.append(
+            f"there are no test rows: the scores are of the {report['scored_rows']} rows, by which"
+            " models were chosen"
+        )
+    if not report["rows"]["val"]:
+        lines.append("there are no val rows: nothing was chosen by them, the last epoch is kept")
+    if report["out_of_time"]:
+        lines.append(
+            f"the time limit ended training at epoch {report['epochs']} of"
+            f" {report['chosen']['epochs']}"
+        )
+    return lines
+
+
 def parse_methods(words: Sequence[str]) -> list[FusionSpec]:
     """The methods of the words. Raises UsageError for one that nobody knows, or for none."""
     found = {spec.name: spec for word in words if word != ALL for spec in [fusion_method(word)]}
@@ -179,7 +203,12 @@ def describe(data: FuseData, specs: Sequence[FusionSpec], placement: Placement) 
     )
 
 
-def _measure(name: str, kind: str) -> Measure:
+def _measure(name: str, kind: str, n_classes: int) -> Measure:
+    if name == "roc_auc" and kind == "classes" and n_classes != 2:
+        raise UsageError(
+            f"`--metric roc_auc` is of two classes, the label has {n_classes}",
+            "balanced_accuracy, macro_f1 or log_loss take any number",
+        )
     known = measures_for(kind)
     if name == "auto":
         return next(iter(known.values()))
@@ -208,7 +237,6 @@ def _told(config: FuseConfig) -> dict[str, Any]:
         "metric": config.metric,
         "seeds": config.seeds,
         "seed": config.seed,
-        "time_limit_s": config.time_limit_s,
         "precision": config.precision,
     }
 
@@ -274,7 +302,7 @@ def _report(
     contest: Contest,
     plan: Mapping[str, Any],
 ) -> dict[str, Any]:
-    rows, _ = _scored_rows(data)
+    rows, which = _scored_rows(data)
     entrants = [
         Entrant(
             f"single:{m}",
@@ -290,7 +318,7 @@ def _report(
         Entrant(
             name,
             SIMPLE if name in (CONCAT, LATE_MEAN) else METHOD,
-            contest.probabilities(name, data.val),
+            contest.val_probabilities(name),
             contest.probabilities(name, rows),
             contest.parameters(name),
         )
@@ -309,6 +337,9 @@ def _report(
         data.groups[rows],
         config.seed,
     )
+    if which != "test":  # rows that chose a model are no judges of it
+        for verdict in judged.verdicts:
+            verdict["verdict"] = "not tested"
     done = contest.trained
     return {
         **plan,
@@ -336,7 +367,7 @@ def _val_scores(contest: Contest, names: Sequence[str], measure: Measure) -> dic
         ones = np.ones(len(rows))
         each = [
             measure.signed(measure.value(truth, s, contest.objective.predicted(s), ones))
-            for s in contest.probabilities(name, rows)
+            for s in contest.val_probabilities(name)
         ]
         found[name] = [value if np.isfinite(value) else -1e9 for value in each]
     return found

@@ -19,8 +19,9 @@ from mmcli.fusion.model import FusionModel
 from mmcli.store.manifest import MANIFEST, file_record
 from mmcli.store.reader import Store
 from mmcli.store.slugs import slug_of
-from mmcli.workflows.fuse_open import inputs_for
+from mmcli.workflows.fuse_open import absent_warnings, inputs_for
 from mmcli.workflows.fuse_parts import MOST_MODALITIES, row_contributions, subset_shares
+from mmcli.workflows.fuse_rows import own_seen_warning, own_splits
 from mmcli.workflows.prediction_files import check_predictions, write_prediction_table
 
 _ROWS = 4096
@@ -60,7 +61,7 @@ def predict(
         raise UsageError(
             f"`--contributions` of {len(inputs.names)} modalities", f"at most {MOST_MODALITIES}"
         )
-    rows = _rows(store, config)
+    rows, warnings = _rows(model, store, config)
     if not config.dry_run:
         check_predictions(Path(config.output), config.force)
     truth, unknown = _truth(store, model)
@@ -68,7 +69,9 @@ def predict(
     columns = {label: f"probability_{slug_of(label)}" for label in classes}
     if len(set(columns.values())) < len(columns):  # two labels of one slug
         columns = {label: f"probability_{i}" for i, label in enumerate(classes)}
-    none = ~inputs.present(rows).any(1)
+    there = inputs.present(rows)
+    there[:, [inputs.names.index(name) for name in config.without]] = False
+    none = ~there.any(1)
     report = {
         "predictions": config.output,
         "model": config.model,
@@ -78,7 +81,12 @@ def predict(
         "rows": len(rows),
         "labelled": None if truth is None else int(sum(truth[row] is not None for row in rows)),
         "without_any_part": int(none.sum()),
-        "warnings": unknown,
+        "warnings": [
+            *warnings,
+            *absent_warnings(model, store, inputs, config.without),
+            *(own_seen_warning(model, store, rows) if config.split else []),
+            *unknown,
+        ],
     }
     if config.dry_run:
         return {"dry_run": True, **report}
@@ -118,16 +126,18 @@ def predict(
     return report
 
 
-def _rows(store: Store, config: PredictConfig) -> Any:
+def _rows(model: FusionModel, store: Store, config: PredictConfig) -> tuple[Any, list[str]]:
+    """All rows, or those of a split: on the store it was trained on, the model's own splits."""
     if not config.split:
-        return np.arange(store.rows, dtype=np.int64)
-    splits = split_rows(store, config.splits, train=True)
+        return np.arange(store.rows, dtype=np.int64), []
+    options, warnings = own_splits(model, store, config.splits)
+    splits = split_rows(store, options, train=True)
     if not splits.has(config.split):
         raise BadInput(
             f"no row of `{store.path}` is `{config.split}` ({splits.source})",
             suggestion(config.split, splits.counts()),
         )
-    return splits.rows(config.split).astype(np.int64)
+    return splits.rows(config.split).astype(np.int64), warnings
 
 
 def _truth(store: Store, model: FusionModel) -> tuple[list[Any] | None, list[str]]:

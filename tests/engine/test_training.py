@@ -134,3 +134,10 @@ def test_batches_that_hang_on_the_model_go_on_between_epochs_only(tmp_path: Path
     assert last.done == 24 - 8  # the third epoch was begun again
     for ours, theirs in zip(last.weights(), whole.weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_score_that_is_no_number_does_not_beat_one_that_is() -> None:
+    scored = Regression(scores=[0.9, 0.5, float("nan"), 0.2])
+    found = train(scored, TrainOptions(epochs=4, lr=0.05))
+    assert (found.best_epoch, found.best_score) == (1, 0.9)
+    assert found.history[2]["score"] is None

@@ -33,7 +33,7 @@ def test_xor_is_learned_by_fusing_alone(tmp_path: Path, run_here: Any) -> None:
     assert single["verdict"] == "gain shown" and single["low"] > 0.4 and single["p"] < 0.001
     assert simple["against"] == "early:concat" and simple["verdict"] == "no gain shown"
     worth = report["contribution"]
-    total = worth["nothing"] + worth["text"] + worth["image"]
+    total = worth["nothing"] + sum(worth["values"].values())
     assert abs(total - worth["all"]) < 1e-6
     assert {tuple(r["modalities"]) for r in report["subsets"]} == {
         ("image",), ("text",), ("image", "text")
@@ -91,6 +91,52 @@ def test_a_store_without_a_modality_is_predicted_as_if_it_were_absent(
     assert both.returncode == 0
     alike = set(pq.read_table(tmp_path / "c" / "items.parquet")["probability_yes"].to_pylist())
     assert len(alike) == 1  # the share of the train rows
+
+
+def test_a_store_with_some_of_a_modality_s_keys(tmp_path: Path, run_here: Any) -> None:
+    rng = np.random.default_rng(0)
+    vectors = {"image": rng.random((40, 4)), "image:b": rng.random((40, 3)),
+               "text": rng.random((40, 4))}  # fmt: skip
+    columns = {"label": ["a", "b"] * 20, "split": splits(40)}
+    write_store(tmp_path / "store", vectors, columns)
+    run_here("fuse", "train", "store", "-o", "m", "--label", "label", "--seeds", 1, "--epochs", 1)
+    del vectors["image:b"]
+    write_store(tmp_path / "less", vectors, columns)
+    done = run_here("predict", "m", "less", "-o", "p")
+    assert done.returncode == 3 and "`image:b`" in done.stderr and "--without image" in done.stderr
+    assert run_here("predict", "m", "less", "-o", "p", "--without", "image").returncode == 0
+    del vectors["image"]
+    write_store(tmp_path / "texts", vectors, columns)
+    done = run_here("predict", "m", "texts", "-o", "q")
+    assert done.returncode == 0 and "has no image" in done.stderr
+
+
+def test_the_model_s_own_splits_count_on_its_own_store(tmp_path: Path, run_here: Any) -> None:
+    store = xor_store(tmp_path / "store", 100)
+    run_here("data", "split", store, "-o", "folds.parquet", "--folds", 4)
+    folds = ("--split-file", "folds.parquet", "--fold", 1)
+    run_here("fuse", "train", store, "-o", "m", "--label", "label", "--seeds", 1, "--epochs", 1,
+             *folds)  # fmt: skip
+    assert run_here("predict", "m", store, "-o", "p", "--split", "test", "-q").returncode == 0
+    found = set(pq.read_table(tmp_path / "p" / "items.parquet")["id"].to_pylist())
+    table = pq.read_table(tmp_path / "folds.parquet").to_pydict()
+    own = {i for i, fold in zip(table["id"], table["fold"], strict=True) if fold == 1}
+    assert found == own
+    done = run_here("predict", "m", store, "-o", "q", "--split", "test", "--split-column", "split",
+                    "--val-fraction", "0.2")  # fmt: skip
+    assert "this is no test" in done.stderr
+
+
+def test_without_val_or_test_rows_it_says_so(tmp_path: Path, run_here: Any) -> None:
+    rows = Store.open(xor_store(tmp_path / "store", 80))
+    vectors = {key: rows.load(key) for key in rows.keys}
+    labels = rows.items(["label"])["label"].to_pylist()
+    write_store(tmp_path / "bare", vectors, {"label": labels})
+    done = run_here("fuse", "train", "bare", "-o", "m", "--label", "label", "--seeds", 2,
+                    "--epochs", 2, "--val-fraction", 0, "--method", "late,gated")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "there are no test rows" in done.stderr and "there are no val rows" in done.stderr
+    assert "not tested" in done.stdout and "gain shown" not in done.stdout
 
 
 def test_fused_embeddings_are_a_store(tmp_path: Path, run_here: Any) -> None:
@@ -186,6 +232,9 @@ def small(path: Path, labels: list[Any], **told: Any) -> Path:
         (["a", "b"] * 20, ("--tabular", "nothing"), "nothing"),
         (["a", "b"] * 20, ("--seeds", "0"), "--seeds 0"),
         (["a", "b"] * 20, ("--dropout", "1.5"), "--dropout 1.5"),
+        (["a", "b"] * 20, ("--lr", "nan"), "--lr nan"),
+        (["a", "b"] * 20, ("--batch", "0"), "--batch 0"),
+        (["a", "b", "c", "c"] * 10, ("--metric", "roc_auc"), "--metric roc_auc"),
     ],
 )
 def test_an_error_is_one_line_and_a_hint(
