@@ -45,7 +45,7 @@ def scenes(cache: Path) -> list[Row]:
 
 def scenes_store(cache: Path) -> Path:
     """The pictures and captions, and their tokens and patches, made once."""
-    made, store = cache / "scenes", cache / "scenes-store"
+    made, store = cache / "scenes", cache / "scenes-tokens"
     if not (store / "manifest.json").exists():
         for words in (
             ("data", "synth", "scenes", "-o", made, "-n", SCENES, "--force", "-q"),
@@ -80,7 +80,8 @@ def _bag_of_words(store: Any, data: Any) -> Score:
         for word in text:
             counts[row, words[word]] += 1
     image = store.load("image").astype(np.float64)
-    image = (image - image[data.features.train].mean(0)) / image[data.features.train].std(0)
+    spread = np.maximum(image[data.features.train].std(0), 1e-6)
+    image = (image - image[data.features.train].mean(0)) / spread
     known = np.union1d(data.features.train, data.features.val)
     x = counts[known] - counts[known].mean(0)
     weights = np.linalg.solve(x.T @ x + np.eye(x.shape[1]), x.T @ image[known])
