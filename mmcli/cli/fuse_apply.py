@@ -22,7 +22,7 @@ EPILOG = """\b
 Examples:
   mmcli fuse apply model store -o fused
   mmcli fuse apply model store -o fused --without image
-  mmcli retrieve index fused -o index --keys fused"""
+  mmcli retrieve index fused -o index"""
 
 
 def register(app: typer.Typer) -> None:
