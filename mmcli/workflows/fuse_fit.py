@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mmcli.core.errors import UsageError
 from mmcli.engine.training import Trained, TrainOptions, train
 from mmcli.fusion.experts import Experts
 from mmcli.fusion.field import Entry, Field
@@ -77,6 +78,19 @@ class Sizes:
             known = cls(128, 0.1, 15, 256 if rows < 100_000 else 512, 0.01, 4)
         told = {n: v for n in vars(known) if (v := getattr(options, n)) is not None}
         return cls(**{**vars(known), **told})
+
+
+def refuse_idle(options: FuseOptions, objective: Objective) -> None:
+    """Raise UsageError for an option of the loss that this loss does not read."""
+    number = objective.kind == "number"
+    for option, given, read in (
+        ("--class-weights", options.balanced, not number),
+        ("--label-smoothing", options.smoothing > 0, not number),
+        ("--focal-gamma", options.gamma != FuseOptions().gamma, objective.loss == "focal"),
+    ):
+        if given and not read:
+            what = f"a {objective.loss} loss"
+            raise UsageError(f"`{option}` does nothing for {what}", "leave it out, or see `--loss`")
 
 
 @dataclass(frozen=True)

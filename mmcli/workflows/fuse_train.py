@@ -25,7 +25,7 @@ from mmcli.store.manifest import MANIFEST, file_record
 from mmcli.store.reader import Store
 from mmcli.workflows.fuse_data import FuseData, FuseDataConfig, load_fuse_data
 from mmcli.workflows.fuse_files import write_model
-from mmcli.workflows.fuse_fit import Contest, FitRun, FuseOptions, Sizes, fit
+from mmcli.workflows.fuse_fit import Contest, FitRun, FuseOptions, Sizes, fit, refuse_idle
 from mmcli.workflows.fuse_parts import worth
 from mmcli.workflows.fuse_race import race, raced_once
 from mmcli.workflows.fuse_table import METHOD, SIMPLE, SINGLE, Entrant, Judged, judge
@@ -95,6 +95,7 @@ def train_fusion(config: FuseConfig, listeners: Listeners | None = None) -> dict
         smoothing=config.options.smoothing,
         balanced=config.options.balanced,
     )
+    refuse_idle(config.options, objective)
     placement = place(config.device, config.precision, probe())
     for line in (*data.warnings, describe(data, specs, placement)):
         listeners.message(line)
