@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from mmcli.cli import data_synth
-from mmcli.cli.extract import parse_mapping
 from mmcli.cli.options import (
     Config,
     DryRun,
@@ -17,6 +16,7 @@ from mmcli.cli.options import (
     describe_sources,
 )
 from mmcli.cli.output import Sink
+from mmcli.cli.source_options import pairs_of
 
 EPILOG = """\b
 Examples:
@@ -110,7 +110,7 @@ def split(
         group_by=group_by,
         stratify_by=stratify_by,
         method=method,
-        mapping=parse_mapping(mapping),
+        mapping=pairs_of("--map", mapping, "ours=theirs, as in image=img_path"),
         root=root,
         seed=seed,
         force=force,

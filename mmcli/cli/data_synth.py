@@ -16,6 +16,9 @@ EPILOG = """\b
 Examples:
   mmcli data synth scenes -o scenes -n 2000
   mmcli data synth planted -o planted --synergistic 1
+  mmcli data synth streams -o streams -n 600
+  mmcli data synth clips -o clips
+  mmcli data synth posts -o posts
   mmcli data synth scenes -h"""
 
 SCENES_EPILOG = """\b
@@ -30,6 +33,43 @@ Every scene has a partner whose caption has the same words, bound otherwise: "a 
 left of a blue square", "a blue circle to the left of a red square". DIR/items.jsonl holds captions
 and the whole truth, DIR/questions.jsonl questions and answers, DIR/README.md the best possible
 scores. A larger -n begins with the same scenes; the same options give the same bytes."""
+
+STREAMS_EPILOG = """\b
+Examples:
+  mmcli data synth streams -o streams -n 600
+  mmcli data synth streams -o quick -n 100 --rate 2 --seed 7
+
+\b
+Recordings of 8 to 15 seconds in which two to seven things happen. Some are heard, some are seen,
+and four are told apart by both only: a bell or a horn, a lamp lit red or blue. DIR/items.jsonl has
+the recording, the moving picture (an animated PNG) and the events with their times, DIR/README.md
+the best possible scores of ears, of eyes and of both. A larger -n begins with the same recordings;
+the same options give the same bytes."""
+
+CLIPS_EPILOG = """\b
+Examples:
+  mmcli data synth clips -o clips
+  mmcli data synth clips -o few -n 200 --seed 7
+  mmcli extract clips -o store --speech whisper-tiny-en --speech logmel
+
+\b
+A drawn face, a sentence said by eSpeak NG and its words each carry part of a sentiment from -3 to
+3; where voice and face both speak against the words, these mean the opposite. DIR/items.jsonl has
+the label, that of each part, the speaker and a split that shares no sentence and no speaker,
+DIR/README.md the best possible scores. A larger -n begins with the same clips; the same options
+give the same bytes. The starter text and speech encoders are English."""
+
+POSTS_EPILOG = """\b
+Examples:
+  mmcli data synth posts -o posts
+  mmcli data synth posts -o few -n 200 --seed 7
+  mmcli extract posts -o store --image efficientnet-lite0
+
+\b
+Short posts with a picture, about floods, fires, earthquakes, storms and other things.
+DIR/items.jsonl has informative, event_type, damage and humanitarian (a list), the event (posts of
+one share a split) and the whole truth, DIR/README.md the best possible macro-F1 from the picture,
+the words and both. A larger -n begins with the same posts; the same options give the same bytes."""
 
 Workers = Annotated[
     str, typer.Option("--workers", help="auto, or how many processes; no byte depends on it.")
@@ -80,6 +120,78 @@ def scenes(
     said = 4 if voices is None else voices
     options = {"n": n, "seed": seed, "voices": said if speech else 0}
     _run(sink, "scenes", output, options, workers, force, dry_run, json)
+    return 0
+
+
+@app.command("streams", epilog=STREAMS_EPILOG)
+def streams(
+    context: typer.Context,
+    output: Output,
+    n: Annotated[int, typer.Option("-n", "--n", help="Recordings.")] = 600,
+    rate: Annotated[int, typer.Option("--rate", help="Pictures a second, 1 to 30.")] = 4,
+    seed: Seed = 0,
+    workers: Workers = "auto",
+    force: Force = False,
+    dry_run: DryRun = False,
+    config: Config = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Recordings in which things happen at known times, heard, seen or both."""
+    sink = Sink(quiet, verbose)
+    for line in describe_sources(context):
+        sink.debug(line)
+    options = {"n": n, "seed": seed, "rate_hz": rate}
+    _run(sink, "streams", output, options, workers, force, dry_run, json)
+    return 0
+
+
+@app.command("clips", epilog=CLIPS_EPILOG)
+def clips(
+    context: typer.Context,
+    output: Output,
+    n: Annotated[int, typer.Option("-n", "--n", help="Clips.")] = 2000,
+    language: Annotated[
+        str, typer.Option("--language", help="What is said and written: en or zh.")
+    ] = "en",
+    seed: Seed = 0,
+    workers: Workers = "auto",
+    force: Force = False,
+    dry_run: DryRun = False,
+    config: Config = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """A face, a voice and words that each carry part of a sentiment."""
+    sink = Sink(quiet, verbose)
+    for line in describe_sources(context):
+        sink.debug(line)
+    options = {"n": n, "seed": seed, "language": language}
+    _run(sink, "clips", output, options, workers, force, dry_run, json)
+    return 0
+
+
+@app.command("posts", epilog=POSTS_EPILOG)
+def posts(
+    context: typer.Context,
+    output: Output,
+    n: Annotated[int, typer.Option("-n", "--n", help="Posts.")] = 2000,
+    seed: Seed = 0,
+    workers: Workers = "auto",
+    force: Force = False,
+    dry_run: DryRun = False,
+    config: Config = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Posts whose picture and words tell of a crisis together."""
+    sink = Sink(quiet, verbose)
+    for line in describe_sources(context):
+        sink.debug(line)
+    _run(sink, "posts", output, {"n": n, "seed": seed}, workers, force, dry_run, json)
     return 0
 
 

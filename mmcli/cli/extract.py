@@ -16,9 +16,23 @@ from mmcli.cli.options import (
     Verbose,
     check_choice,
     describe_sources,
+    words_of,
 )
 from mmcli.cli.output import Sink
-from mmcli.core.errors import ExitCode, UsageError
+from mmcli.cli.source_options import (
+    Image,
+    Map,
+    Only,
+    Preset,
+    Root,
+    Speech,
+    Text,
+    Workers,
+    number_or_auto,
+    numbers_of,
+    pairs_of,
+)
+from mmcli.core.errors import ExitCode
 
 EPILOG = """\b
 SOURCE is a folder (files with the same stem are one item), a glob, a JSONL, CSV, TSV or Parquet
@@ -45,28 +59,13 @@ def extract(
     context: typer.Context,
     source: Annotated[str, typer.Argument(help="Folder, glob, table or - (stdin).")],
     output: Annotated[str, typer.Option("-o", "--output", help="The store to write.")],
-    preset: Annotated[
-        str, typer.Option("--preset", help="A set of encoders, one a modality.")
-    ] = "starter",
-    image: Annotated[
-        list[str] | None, typer.Option("--image", help="Encoder of pictures; may be repeated.")
-    ] = None,
-    text: Annotated[
-        list[str] | None, typer.Option("--text", help="Encoder of texts; may be repeated.")
-    ] = None,
-    speech: Annotated[
-        list[str] | None, typer.Option("--speech", help="Encoder of recordings; may be repeated.")
-    ] = None,
-    only: Annotated[
-        list[str] | None, typer.Option("--only", help="Modalities to embed, as in image,text.")
-    ] = None,
-    mapping: Annotated[
-        list[str] | None,
-        typer.Option("--map", help="Our column = theirs, as in image=img_path,text=caption."),
-    ] = None,
-    root: Annotated[
-        str | None, typer.Option("--root", help="What paths in a table or list are relative to.")
-    ] = None,
+    preset: Preset = "starter",
+    image: Image = None,
+    text: Text = None,
+    speech: Speech = None,
+    only: Only = None,
+    mapping: Map = None,
+    root: Root = None,
     null: Annotated[
         bool, typer.Option("-0", "--null", help="Paths on stdin are separated by NUL.")
     ] = False,
@@ -92,9 +91,7 @@ def extract(
         str, typer.Option("--store-dtype", help="fp32 or fp16, on disk.")
     ] = "fp32",
     batch: Annotated[str, typer.Option("--batch", help="auto, or rows in a batch.")] = "auto",
-    workers: Annotated[
-        str, typer.Option("--workers", help="auto, or how many processes decode files.")
-    ] = "auto",
+    workers: Workers = "auto",
     shard_size: Annotated[
         int, typer.Option("--shard-size", help="Rows at most in a shard, the unit of resuming.")
     ] = 4096,
@@ -141,19 +138,19 @@ def extract(
         output=output,
         preset=preset,
         encoders={m: tuple(names) for m, names in encoders.items() if names},
-        only=tuple(_split(only)),
-        mapping=parse_mapping(mapping),
+        only=tuple(words_of(only)),
+        mapping=pairs_of("--map", mapping, "ours=theirs, as in image=img_path"),
         root=root,
         null_separated=null,
         sequence=sequence,
-        layers=tuple(_numbers("--layers", layers)),
+        layers=numbers_of("--layers", layers),
         query_prompt=query_prompt,
         passage_prompt=passage_prompt,
         max_length=max_length,
         dim=dim,
         store_dtype=store_dtype,
-        batch=_number("--batch", batch),
-        workers=_number("--workers", workers),
+        batch=number_or_auto("--batch", batch),
+        workers=number_or_auto("--workers", workers),
         shard_size=shard_size,
         device=device,
         precision=precision,
@@ -224,34 +221,3 @@ class _Progress:
     def __exit__(self, *error: Any) -> None:
         if self._context is not None:
             self._context.__exit__(None, None, None)
-
-
-def _split(values: list[str] | None) -> list[str]:
-    return [part.strip() for value in values or [] for part in value.split(",") if part.strip()]
-
-
-def parse_mapping(values: list[str] | None) -> dict[str, str]:
-    """The pairs of `--map`, ours to theirs."""
-    pairs = {}
-    for part in _split(values):
-        ours, equals, theirs = part.partition("=")
-        if not equals or not ours or not theirs:
-            raise UsageError(f"`--map {part}`", "write ours=theirs, as in image=img_path")
-        pairs[ours] = theirs
-    return pairs
-
-
-def _number(option: str, value: str) -> int | None:
-    if value == "auto":
-        return None
-    if not value.isdecimal():
-        raise UsageError(f"`{option} {value}`", "give a number or auto")
-    return int(value)
-
-
-def _numbers(option: str, values: list[str] | None) -> list[int]:
-    parts = _split(values)
-    for part in parts:
-        if not part.isdecimal():
-            raise UsageError(f"`{option} {part}`", "give numbers, as in 4,8")
-    return [int(part) for part in parts]

@@ -22,11 +22,14 @@ from mmcli.cli import (
     doctor,
     evaluate,
     extract,
+    finetune,
     fuse,
+    merge,
     methods,
     models,
     predict,
     retrieve,
+    runs,
     verify,
 )
 from mmcli.core.errors import ExitCode, MmcliError, OutOfResource
@@ -53,7 +56,7 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "MMCLI"},
 )
-for verb in (extract, predict, verify, models, methods, doctor, demo):
+for verb in (extract, finetune, predict, merge, runs, verify, models, methods, doctor, demo):
     verb.register(app)
 app.add_typer(retrieve.app, name="retrieve")
 app.add_typer(align.app, name="align")

@@ -62,6 +62,11 @@ class ClipImage:
     window: int | None = IMAGE_BATCH
     budget: int = IMAGE_BATCH
 
+    @property
+    def network(self) -> Any:
+        """What can be trained."""
+        return self.model
+
     def prepare(self, parts: Sequence[Any]) -> list[Prepared]:
         return self.pictures.prepare(parts)
 
@@ -203,6 +208,7 @@ def _text(
         project_layer=project_layer,
         options=options,
         dtype=placement.dtype,
+        network=model,
     )
 
 

@@ -46,6 +46,13 @@ class ConseEncoder:
     window: int | None = IMAGE_BATCH
     budget: int = IMAGE_BATCH
 
+    exact = True  # bf16 costs this network too much, see `Trunk`
+
+    @property
+    def network(self) -> Any:
+        """What can be trained."""
+        return self.base.net
+
     def prepare(self, parts: Sequence[Any]) -> list[Prepared]:
         return self.base.pictures.prepare(parts)
 

@@ -20,7 +20,9 @@ from mmcli.engine.device import Placement
 ENCODERS: Registry[EncoderSpec] = Registry("encoder", SPECS, plugin_group="mmcli.encoders")
 PRESETS: Registry[Preset] = Registry("preset", PRESET_LIST)
 
-SCHEMES = ("hf", "timm", "local")
+SCHEMES = ("hf", "timm", "local", "model")
+#: A tower of a model is base encoder and strategy together, which rooms above this one compose.
+_TUNED = "mmcli.tasks.tuned_encoder:load"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -40,12 +42,14 @@ def resolve(reference: str, modality: str) -> ResolvedEncoder:
         near = difflib.get_close_matches(scheme, SCHEMES, n=1, cutoff=0.4)
         raise UsageError(
             f"`{reference}` starts with `{scheme}:`, which is no kind of reference",
-            f"did you mean `{near[0]}:{rest}`?" if near else "use hf:, timm: or local:",
+            f"did you mean `{near[0]}:{rest}`?" if near else "use hf:, timm:, local: or model:",
         )
     if not rest:
         raise UsageError(f"`{reference}` names nothing after `{scheme}:`", _usage(scheme))
     if scheme == "local":
         return _local(reference, rest, modality)
+    if scheme == "model":
+        return _model(reference, rest, modality)
     if scheme == "timm":
         return _timm(reference, rest, modality)
     return _hub(reference, rest, modality)
@@ -133,6 +137,22 @@ def _local(reference: str, rest: str, modality: str) -> ResolvedEncoder:
     )
 
 
+def _model(reference: str, rest: str, modality: str) -> ResolvedEncoder:
+    """A tower that `finetune` trained; `model:DIR#KEY` where a modality has several."""
+    path, _, key = rest.partition("#")
+    folder = Path(path).expanduser()
+    if not (folder / "config.json").is_file():
+        raise MissingResource(f"`{reference}`: `{path}` holds no model", _usage("model"))
+    return ResolvedEncoder(
+        reference=reference,
+        name=key or modality,
+        modality=modality,
+        scheme="model",
+        location=str(folder.resolve()),
+        loader=_TUNED,
+    )
+
+
 def _timm(reference: str, rest: str, modality: str) -> ResolvedEncoder:
     if modality != "image":
         raise UsageError(f"`{reference}` takes image, not {modality}", "timm has image models only")
@@ -165,4 +185,5 @@ def _usage(scheme: str) -> str:
         "hf": "write hf:ORG/REPO or hf:ORG/REPO@REVISION",
         "timm": "write timm:NAME, as timm.list_models() has it",
         "local": "write local:DIR, a folder with config.json and model.safetensors",
+        "model": "write model:DIR, a model that `mmcli finetune` wrote",
     }[scheme]

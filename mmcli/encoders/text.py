@@ -28,7 +28,7 @@ from mmcli.encoders.weights import (
 )
 from mmcli.engine.attention import attention
 from mmcli.engine.device import Placement
-from mmcli.engine.torch_stack import load_transformers
+from mmcli.engine.torch_stack import load_torch, load_transformers
 
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 #: Tokens in one batch: large enough to fill the cores, small enough to stay in their caches.
@@ -65,6 +65,8 @@ class TextEncoder:
     recipe: Any = _RECIPE
     window: int | None = None
     budget: int = TOKEN_BUDGET
+    network: Any = None
+    """What can be trained."""
 
     def prepare(self, parts: Sequence[str]) -> list[Prepared]:
         return self.tokenizer.prepare(parts)
@@ -197,6 +199,7 @@ def build(
         project_layer=project_layer,
         options=options,
         dtype=placement.dtype,
+        network=load_torch().nn.ModuleList([model, *dense]) if dense else model,
     )
 
 

@@ -53,6 +53,11 @@ class TimmEncoder:
     window: int | None = IMAGE_BATCH
     budget: int = IMAGE_BATCH
 
+    @property
+    def network(self) -> Any:
+        """What can be trained."""
+        return self.net
+
     def prepare(self, parts: Sequence[Any]) -> list[Prepared]:
         return self.pictures.prepare(parts)
 

@@ -65,6 +65,7 @@ class Tokenizer:
         core.no_padding()
         core.enable_truncation(max_length)
         self.core = core
+        self.folder = folder
         self.max_length = max_length
         self.prompt = prompt
         self.device = device

@@ -72,6 +72,11 @@ class WhisperEncoder:
     window: int | None = SPEECH_WINDOW
     budget: int = SPEECH_WINDOW * WINDOW_S
 
+    @property
+    def network(self) -> Any:
+        """What can be trained."""
+        return self.net
+
     def prepare(self, parts: Sequence[Waveform]) -> list[Prepared]:
         """Log-mel windows; a row's length is in seconds."""
         prepared = []

@@ -32,7 +32,9 @@ class TrainOptions:
     warmup: share of the steps over which the rate rises; then it falls as a half cosine to zero.
     ema: decay of the averaged weights that are scored and kept, 0 for none. clip: largest norm of
     the gradient, 0 for none. patience: epochs without a better validation score before stopping.
-    time_limit_s: no epoch begins, and no step is made, after so many seconds.
+    time_limit_s: no epoch begins, and no step is made, after so many seconds. average: the mean of
+    the weights of so many best epochs is kept where it scores better than the best one alone
+    (Wortsman et al. 2022, arXiv 2203.05482); 1 for none.
     """
 
     epochs: int
@@ -47,6 +49,7 @@ class TrainOptions:
     dtype: str = "float32"
     checkpoint_s: float = 30.0
     time_limit_s: float | None = None
+    average: int = 1
 
 
 class Method(Protocol):
@@ -54,7 +57,9 @@ class Method(Protocol):
 
     steps: batches in an epoch, the same for all. plain: parameters without weight decay, by name.
     whole_epochs: the batches of an epoch hang on the model as it was when the epoch began, so that
-    a run can only go on between epochs. Where several models train side by side, `members` says
+    a run can only go on between epochs. `learned` names the parameters that ever learn, all where
+    it is missing; `rates` gives some of them a multiple of the learning rate. Where several models
+    train side by side, `members` says
     whose the tensors are, and `rest(over)` is told after each epoch which of them have stopped
     getting better, bool `(members,)`; both may be missing.
     """
@@ -82,7 +87,8 @@ class Trained:
     """What a run came to: one record an epoch, the best epoch and its score.
 
     The model holds the weights of that epoch. best_epochs, best_scores: of each member; best_epoch
-    and best_score are those of the best one. out_of_time: the time limit ended it.
+    and best_score are those of the best one. out_of_time: the time limit ended it. averaged: the
+    weights are the mean of several epochs'.
     """
 
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -93,6 +99,7 @@ class Trained:
     best_epochs: list[int] = field(default_factory=list)
     best_scores: list[float] = field(default_factory=list)
     out_of_time: bool = False
+    averaged: bool = False
 
 
 def train(
@@ -131,14 +138,16 @@ class _Loop:
             step_scheduler_with_optimizer=False,
         )
         self.total = max(1, options.epochs * method.steps)
+        self.learned: frozenset[str] | None = getattr(method, "learned", None)
         optimizer = self.torch.optim.AdamW(self._groups(), lr=options.lr, fused=True)
         schedule = self.torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         self.model, self.optimizer, self.schedule = self.accelerator.prepare(
             method.model, optimizer, schedule
         )
         self.method.model = self.accelerator.unwrap_model(self.model)
-        self.average = _copy(self.method.model) if options.ema else None
-        self.best: dict[str, Any] = _copy(self.method.model)
+        self.average = self._copy() if options.ema else None
+        self.best: dict[str, Any] = self._copy()
+        self.kept: list[tuple[float, dict[str, Any]]] = []
         self.members: Members = getattr(method, "members", None) or Members()
         count = self.members.count
         self.done = Trained(best_epochs=[0] * count, best_scores=[-math.inf] * count)
@@ -147,14 +156,34 @@ class _Loop:
         self.saved_at = time.monotonic()
 
     def _groups(self) -> list[dict[str, Any]]:
-        decayed, plain = [], []
+        """Parameters by rate, with and without weight decay; the order is the model's own."""
+        rates = getattr(self.method, "rates", {})
+        groups: dict[tuple[float, bool], list[Any]] = {}
         for name, parameter in self.method.model.named_parameters():
-            kept = name in self.method.plain or parameter.ndim < 2
-            (plain if kept else decayed).append(parameter)
+            if self.learned is not None and name not in self.learned:
+                continue
+            plain = name in self.method.plain or parameter.ndim < 2
+            groups.setdefault((float(rates.get(name, 1.0)), plain), []).append(parameter)
         return [
-            {"params": decayed, "weight_decay": self.options.weight_decay},
-            {"params": plain, "weight_decay": 0.0},
+            {
+                "params": parameters,
+                "weight_decay": 0.0 if plain else self.options.weight_decay,
+                "lr": self.options.lr * rate,
+            }
+            for (rate, plain), parameters in groups.items()
         ]
+
+    def _state(self) -> dict[str, Any]:
+        """What changes while it learns: the learned parameters and all buffers."""
+        model = self.method.model
+        state = model.state_dict()
+        if self.learned is None:
+            return state
+        fixed = {n for n, _ in model.named_parameters()} - self.learned
+        return {name: value for name, value in state.items() if name not in fixed}
+
+    def _copy(self) -> dict[str, Any]:
+        return {name: value.detach().clone() for name, value in self._state().items()}
 
     def _rate(self, step: int) -> float:
         warm = max(1, int(self.options.warmup * self.total))
@@ -181,7 +210,26 @@ class _Loop:
                 break
         self._load(self.best)
         self.method.model.eval()
+        if len(self.kept) > 1:
+            self._try_mean()
         return self.done
+
+    def _try_mean(self) -> None:
+        """Keep the mean of the best epochs' weights where it is better than the best epoch."""
+        states = [state for _, state in self.kept]
+        mean = {
+            name: self.torch.stack([s[name] for s in states]).mean(0)
+            if value.is_floating_point()
+            else value
+            for name, value in states[0].items()
+        }
+        self._load(mean)
+        score = float(np.mean(np.atleast_1d(self.method.score())))
+        self.done.averaged = score > self.done.best_score
+        if self.done.averaged:
+            self.done.best_score = score
+        else:
+            self._load(self.best)
 
     def _late(self) -> bool:
         limit = self.options.time_limit_s
@@ -197,7 +245,7 @@ class _Loop:
         self.optimizer.step()
         self.schedule.step()
         if self.average is not None:
-            for name, value in self.method.model.state_dict().items():
+            for name, value in self._state().items():
                 kept = self.average[name]
                 if kept.is_floating_point():
                     kept.lerp_(value.detach().to(kept.dtype), 1 - self.options.ema)
@@ -213,7 +261,7 @@ class _Loop:
 
     def _end_epoch(self) -> None:
         self.method.model.eval()
-        own = _copy(self.method.model) if self.average is not None else None
+        own = self._copy() if self.average is not None else None
         if self.average is not None:
             self._load(self.average)
         scores = np.atleast_1d(np.asarray(self.method.score(), np.float64))
@@ -237,7 +285,10 @@ class _Loop:
             if known[member]:
                 self.done.best_scores[member] = float(scores[member])
         if better.any():
-            self.members.keep(self.best, self.method.model.state_dict(), better)
+            self.members.keep(self.best, self._state(), better)
+        if self.options.average > 1 and known.all():
+            self.kept.append((float(scores.mean()), self._copy()))
+            self.kept = sorted(self.kept, key=lambda pair: -pair[0])[: self.options.average]
         best = int(np.argmax(self.done.best_scores))
         self.done.best_epoch, self.done.best_score = (
             self.done.best_epochs[best],
@@ -260,7 +311,7 @@ class _Loop:
         return over
 
     def _load(self, values: Mapping[str, Any]) -> None:
-        self.method.model.load_state_dict(values)
+        self.method.model.load_state_dict(values, strict=self.learned is None)
 
     # -- checkpoints ---------------------------------------------------------------------------
 
@@ -276,7 +327,9 @@ class _Loop:
         assert self.folder is not None
         self.folder.mkdir(parents=True, exist_ok=True)
         arrays: dict[str, Any] = {}
-        _put(arrays, "model", self.method.model.state_dict())
+        _put(arrays, "model", self._state())
+        for number, (_, state) in enumerate(self.kept):
+            _put(arrays, f"kept/{number}", state)
         _put(arrays, "best", self.best)
         _put(arrays, "average", self.average or {})
         moments = self.optimizer.state_dict()["state"]
@@ -298,6 +351,7 @@ class _Loop:
                 "best_scores": [_finite(score) for score in self.done.best_scores],
             },
             "schedule": self.schedule.state_dict(),
+            "kept": [score for score, _ in self.kept],
         }
         write_bytes(self.folder / "latest.json", json.dumps(state, allow_nan=False).encode())
         for old in self.folder.glob("step-*.safetensors"):
@@ -315,6 +369,10 @@ class _Loop:
         self.best = _get(torch, arrays, "best")
         if self.average is not None:
             self.average = _get(torch, arrays, "average")
+        self.kept = [
+            (score, _get(torch, arrays, f"kept/{number}"))
+            for number, score in enumerate(state["kept"])
+        ]
         content = self.optimizer.state_dict()
         numbers = {n.split("/")[1] for n in arrays if n.startswith("optimizer/")}
         content["state"] = {int(n): _get(torch, arrays, f"optimizer/{n}") for n in numbers}
@@ -338,10 +396,6 @@ class _Loop:
 def forget(folder: Path) -> None:
     """Drop the checkpoints of a run that is over."""
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _copy(model: Any) -> dict[str, Any]:
-    return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 
 def _put(arrays: dict[str, Any], prefix: str, values: Mapping[str, Any]) -> None:

@@ -135,7 +135,7 @@ class Field:
             rows = order[step * self.batch : (step + 1) * self.batch]
             present = self.inputs.present(rows)
             if self.modality_dropout:
-                present = _dropped(present, self.modality_dropout, rng)
+                present = dropped(present, self.modality_dropout, rng)
             if step >= start:
                 yield rows, present
 
@@ -236,7 +236,7 @@ class Field:
         return np.concatenate(found, axis=1)
 
 
-def _dropped(
+def dropped(
     present: NDArray[np.bool_], share: float, rng: np.random.Generator
 ) -> NDArray[np.bool_]:
     """Each part is left out with this probability, but a row keeps one of those it had."""

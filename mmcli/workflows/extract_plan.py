@@ -164,8 +164,9 @@ def plan_keys(
 def _lasting(reference: str) -> str:
     """A reference that still holds when the working directory is another."""
     scheme, colon, rest = reference.partition(":")
-    if scheme == "local" and colon:
-        return f"local:{Path(rest).expanduser().resolve()}"
+    if scheme in ("local", "model") and colon:
+        path, hash_, key = rest.partition("#") if scheme == "model" else (rest, "", "")
+        return f"{scheme}:{Path(path).expanduser().resolve()}{hash_}{key}"
     return reference
 
 

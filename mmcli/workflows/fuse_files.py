@@ -4,7 +4,7 @@ Knows what goes where; nothing about how a fusion is trained.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
@@ -16,9 +16,9 @@ from mmcli.store.artifact import ArtifactWriter
 from mmcli.store.manifest import canonical, file_record
 from mmcli.store.reader import Store
 from mmcli.store.tensors import save_tensors
+from mmcli.workflows import fuse_report
 from mmcli.workflows.fuse_data import bindings_of
 from mmcli.workflows.fuse_fit import Contest
-from mmcli.workflows.fuse_report import card, page
 
 
 def write_model(
@@ -31,8 +31,19 @@ def write_model(
     store_sha256: str,
     command: str,
     told: Mapping[str, Any],
+    *,
+    towers: Mapping[str, Mapping[str, Any]] | None = None,
+    history: Sequence[Mapping[str, Any]] | None = None,
+    task: str = "",
+    page: str | None = None,
+    card: str | None = None,
 ) -> None:
-    """Write every file and commit. Adds the fused space and its width to the report."""
+    """Write every file and commit. Adds the fused space and its width to the report.
+
+    towers: what is written down of encoders that were tuned with the fusion, by key. history: the
+    records of all stages. task: of `finetune`, "" for none. page, card: `report.html` and
+    `README.md` where they are not those of a fusion.
+    """
     data, spec = contest.data, contest.specs[method]
     blueprint = contest.blueprint(spec)
     arrays = {f"network/{n}": np.array(v.numpy()) for n, v in network.state_dict().items()}
@@ -62,14 +73,17 @@ def write_model(
             m.name: {view: list(v.dims) for view, v in m.views.items()}
             for m in data.inputs.modalities.values()
         },
-        "keys": bindings_of(store, data.inputs),
+        "keys": _bindings(store, data.inputs, towers or {}),
+        "towers": dict(towers or {}),
+        "finetuned": task,
         "tabular": None if data.tabular is None else data.tabular.to_json(),
         "space": report["space"],
         "run": dict(told),
         "command": command,
         "store": origin,
     }
-    history = "".join(canonical(record) + "\n" for record in contest.trained.history)
+    records = contest.trained.history if history is None else history
+    lines = "".join(canonical(_finite(record)) + "\n" for record in records)
     writer.commit(
         {
             "kind": TASK,
@@ -83,13 +97,38 @@ def write_model(
             "model": model.name,
             "config": writer.write("config", ".json", _json(config)),
             "metrics": writer.write("metrics", ".json", _json(report)),
-            "history": writer.write("history", ".jsonl", history),
-            "report": writer.write("report", ".html", page(report, contest.trained.history)),
-            "card": writer.write("README", ".md", card(report, spec, command)),
+            "history": writer.write("history", ".jsonl", lines),
+            "report": writer.write(
+                "report", ".html", page or fuse_report.page(report, contest.trained.history)
+            ),
+            "card": writer.write("README", ".md", card or fuse_report.card(report, spec, command)),
             "store": origin,
             "versions": {name: version(name) for name in ("mmcli", "torch", "numpy")},
         }
     )
+
+
+def _bindings(
+    store: Store, inputs: Any, towers: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """What is kept of the keys; those of tuned encoders are bound to the tuned weights.
+
+    `model:.` is a tower of the model itself.
+    """
+    found = bindings_of(store, inputs)
+    for keys in found.values():
+        known = {key: entry for key, entry in keys.items() if key in towers}
+        by_encoder = {str(entry.get("encoder")): towers[key] for key, entry in known.items()}
+        for entry in keys.values():
+            tower = by_encoder.get(str(entry.get("encoder")))
+            if tower is None:
+                continue
+            entry["weights_sha256"], entry["reference"] = tower["weights_sha256"], "model:."
+            entry["space"] = tower["space"]
+            if entry.get("layer") is not None:
+                digits = tower["space"].partition("@")[2]
+                entry["space"] = f"{entry['encoder']}-layer{entry['layer']}@{digits}"
+    return found
 
 
 def _task(kind: str) -> str:

@@ -4,7 +4,7 @@ Prints nothing.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,12 @@ from mmcli.fusion.model import FusionModel
 from mmcli.store.manifest import MANIFEST, file_record
 from mmcli.store.reader import Store
 from mmcli.store.slugs import slug_of
+from mmcli.workflows.finetune_features import is_store
 from mmcli.workflows.fuse_open import absent_warnings, inputs_for
 from mmcli.workflows.fuse_parts import MOST_MODALITIES, row_contributions, subset_shares
 from mmcli.workflows.fuse_rows import own_seen_warning, own_splits
+from mmcli.workflows.predict_kinds import other_kind
+from mmcli.workflows.predict_source import SourceConfig, extracted
 from mmcli.workflows.prediction_files import check_predictions, write_prediction_table
 
 _ROWS = 4096
@@ -31,7 +34,8 @@ _ROWS = 4096
 class PredictConfig:
     """What `mmcli predict` can be told.
 
-    split: only rows of this split, "" for all. without: modalities taken as absent.
+    store: a store, or a source. source: what is said of such. split: only rows of this split, ""
+    for all. without: modalities taken as absent.
     contributions: Shapley values of the modalities beside each prediction.
     """
 
@@ -42,19 +46,40 @@ class PredictConfig:
     splits: SplitOptions = field(default_factory=SplitOptions)
     without: tuple[str, ...] = ()
     contributions: bool = False
+    source: SourceConfig = field(default_factory=SourceConfig)
     verify: str = "once"
     force: bool = False
     dry_run: bool = False
 
 
 def predict(
-    config: PredictConfig, progress: Callable[[int, int], None] = lambda done, total: None
+    config: PredictConfig,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    message: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
-    """Write predictions and report how many.
+    """Write predictions and report how many; of raw files through the model's own encoders.
 
     Raises SpaceMismatch when the store was not made as the one the model was trained on.
     """
+    other = other_kind(config.model)
+    if other is not None:
+        report: dict[str, Any] = other(config, progress, message)
+        return report
     model = FusionModel.open(config.model, config.verify)
+    if is_store(config.store):
+        return _on_store(config, model, progress)
+    if not config.dry_run:
+        check_predictions(Path(config.output), config.force)
+    with extracted(
+        model, config.store, config.output, config.source, message, progress
+    ) as features:
+        report = _on_store(replace(config, store=features), model, progress)
+    return {**report, "store": config.store}
+
+
+def _on_store(
+    config: PredictConfig, model: FusionModel, progress: Callable[[int, int], None]
+) -> dict[str, Any]:
     store = Store.open(config.store, config.verify)
     inputs = inputs_for(model, store, config.without)
     if config.contributions and len(inputs.names) > MOST_MODALITIES:
