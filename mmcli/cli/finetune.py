@@ -195,6 +195,10 @@ def finetune(
     ] = False,
     force: Force = False,
     dry_run: DryRun = False,
+    on_error: Annotated[
+        str,
+        typer.Option("--on-error", help="A part that cannot be read: fail, or skip (and count)."),
+    ] = "fail",
     workers: Workers = "auto",
     verify: Verify = "once",
     device: Device = "auto",
@@ -211,6 +215,7 @@ def finetune(
     """
     sink = Sink(quiet, verbose)
     check_choice("--verify", verify, ("once", "full", "none"))
+    check_choice("--on-error", on_error, ("skip", "fail"))
     kinds = ("auto", "binary", "multiclass", "multilabel", "regression", "ordinal")
     check_choice("--label-kind", label_kind, kinds)
     check_bounds(context.params)
@@ -276,6 +281,7 @@ def finetune(
         device=device,
         precision=precision,
         workers=number_or_auto("--workers", workers),
+        on_error=on_error,
         verify=verify,
         checkpoint_s=checkpoint,
         force=force,

@@ -1,4 +1,4 @@
-"""`mmcli methods`: what fusion and alignment methods there are, and one in formula and numbers."""
+"""`mmcli methods`: fusions, alignments, tasks and strategies, and one in formula and numbers."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -30,14 +30,16 @@ def methods(
         list[str] | None,
         typer.Argument(help="list (the default), or show NAME.", metavar="[show NAME]"),
     ] = None,
-    verb: Annotated[str, typer.Option("--verb", help="Only those of align, or of fuse.")] = "",
+    verb: Annotated[
+        str, typer.Option("--verb", help="Only those of align, fuse or finetune.")
+    ] = "",
     format: Format = "table",
     config: Config = None,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> int:
-    """List fusion and alignment methods, or show one with its formula and an example."""
+    """List fusions, alignments, tasks and strategies, or show one with formula and example."""
     from mmcli.core.errors import UsageError
     from mmcli.workflows.methods import describe_method, list_methods
 
@@ -62,6 +64,7 @@ def _show(sink: Sink, report: Mapping[str, Any], as_json: bool) -> None:
         sink.report(report, as_json=True)
         return
     sink.report({name: report[name] for name in report if name != "example"}, as_json=False)
-    print("\nexample:")
+    if report["example"]:
+        print("\nexample:")
     for line in report["example"]:
         print(f"  {line}")

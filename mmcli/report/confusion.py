@@ -9,8 +9,8 @@ from mmcli.report.page import text
 
 #: Classes at most: more cells than that can be drawn, but not read.
 MOST_CLASSES = 30
-#: Side of a cell with few classes and with many; both hold a count over a share.
-_WIDE, _NARROW, _FEW = 52, 34, 12
+#: Side of a cell, and sizes of the letters of its count and its share, up to so many classes.
+_CELLS = ((12, 52, 13, 10), (20, 36, 11, 9), (MOST_CLASSES, 28, 10, 8))
 _LETTER, _LONGEST, _TOTAL = 6.5, 20, 52
 
 
@@ -22,7 +22,7 @@ def confusion_chart(classes: Sequence[str], matrix: Sequence[Sequence[int]]) -> 
     count = len(classes)
     if count > MOST_CLASSES:
         raise ValueError(f"{count} classes cannot be read in one picture")
-    side = _WIDE if count <= _FEW else _NARROW
+    side, *sizes = next(cell for most, *cell in _CELLS if count <= most)
     names = [name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…" for name in classes]
     margin = 24 + _LETTER * max(map(len, names))
     level = count <= 6 and max(map(len, names)) * _LETTER <= side  # names fit over their columns
@@ -49,7 +49,7 @@ def confusion_chart(classes: Sequence[str], matrix: Sequence[Sequence[int]]) -> 
         for j, found in enumerate(matrix[i]):
             share = found / total if total else 0.0
             title = f"{classes[i]} called {classes[j]}: {found} of {total}"
-            parts.append(_cell(margin + j * side, top + i * side, side, found, share, title))
+            parts.append(_cell(margin + j * side, top + i * side, side, sizes, found, share, title))
     width, height = (
         margin + count * side + _TOTAL + (0 if level else 0.5 * margin),
         top + count * side,
@@ -60,7 +60,9 @@ def confusion_chart(classes: Sequence[str], matrix: Sequence[Sequence[int]]) -> 
     )
 
 
-def _cell(x: float, y: float, side: int, found: int, share: float, title: str) -> str:
+def _cell(
+    x: float, y: float, side: int, sizes: Sequence[int], found: int, share: float, title: str
+) -> str:
     """One cell: nothing written into it where no row is."""
     parts = [
         f'<rect x="{x:.1f}" y="{y:.1f}" width="{side - 1}" height="{side - 1}"'
@@ -68,7 +70,7 @@ def _cell(x: float, y: float, side: int, found: int, share: float, title: str) -
     ]
     if found:
         ink = "var(--card)" if share > 0.5 else "var(--ink)"
-        size, small = (13, 10) if side == _WIDE else (11, 9)
+        size, small = sizes
         middle = f'x="{x + (side - 1) / 2:.1f}" text-anchor="middle"'
         parts.append(
             f'<text {middle} y="{y + side / 2:.1f}" style="fill:{ink};font-size:{size}px">'

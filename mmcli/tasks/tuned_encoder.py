@@ -1,7 +1,8 @@
 """A tower of a finished model as an encoder: the base encoder, and what tuning changed of it.
 
 `model:DIR` names the first tower of a modality, `model:DIR#KEY` another one. A tower that did not
-learn is its base encoder, as it is. Knows nothing about training.
+learn is its base encoder, as it is; one of a model of pairs has a projection head on one or several
+of them. Knows nothing about training.
 """
 
 import hashlib
@@ -33,23 +34,58 @@ def load(resolved: ResolvedEncoder, options: EncoderOptions, placement: Placemen
     manifest = read_manifest(folder, KIND)
     check_files(folder, manifest, mode="once")
     tower = find_tower(folder, manifest, resolved)
+    if not tower.get("projection"):
+        return _changed(folder, tower, tower["reference"], resolved.modality, options, placement)
+    from mmcli.tasks.pairs_encoder import projected
+
+    plain = replace(
+        options,
+        dim=None,  # of what the head gives
+        max_length=options.max_length or tower.get("max_length"),
+        prompt=options.prompt or str(tower.get("prompt") or ""),
+    )
+    encoders = {}
+    for reads in tower["reads"]:
+        one = {**tower, "file": tower["file"] if reads["tuned"] else "", **reads}
+        encoders[reads["key"]] = _changed(
+            folder, one, reads["reference"], resolved.modality, plain, placement
+        )
+    return projected(encoders, tower, file_path(folder, tower["projection"]), options)
+
+
+def _changed(
+    folder: Path,
+    tower: dict[str, Any],
+    reference: str,
+    modality: str,
+    options: EncoderOptions,
+    placement: Placement,
+) -> Encoder:
+    """A base encoder with what tuning changed of it. Raises BadInput where it is another one."""
     if not tower.get("file"):
-        return load_encoder(tower["reference"], resolved.modality, options, placement)
+        encoder = load_encoder(reference, modality, options, placement)
+        _check_base(folder, tower, reference, encoder)
+        return encoder
     # weights are changed in fp32; bf16 layers would be packed already
     plain = Placement(placement.device, "float32")
-    encoder = load_encoder(tower["reference"], resolved.modality, options, plain)
+    encoder = load_encoder(reference, modality, options, plain)
+    _check_base(folder, tower, reference, encoder)
     file = file_path(folder, tower["file"])
     apply_tower(encoder, tower, file)
     card = tuned_card(encoder.card, str(file_record(file)["sha256"]))
-    if tower["base_sha256"] != encoder.card.weights_sha256:
-        raise BadInput(
-            f"`{folder}`: the weights of `{tower['reference']}` are not those it was tuned from",
-            "install the same base weights, or tune again",
-        )
     encoder.card = card
     encoder.trunk_key = (card.weights_sha256, placement, encoder.trunk_key)
     _in_low_precision(encoder, placement)
     return encoder
+
+
+def _check_base(folder: Path, tower: dict[str, Any], reference: str, encoder: Encoder) -> None:
+    wanted = tower.get("base_sha256")
+    if wanted and wanted != encoder.card.weights_sha256:
+        raise BadInput(
+            f"`{folder}`: the weights of `{reference}` are not those it was tuned from",
+            "install the same base weights, or tune again",
+        )
 
 
 def apply_tower(encoder: Any, tower: dict[str, Any], file: Path, merge: bool = True) -> Any:

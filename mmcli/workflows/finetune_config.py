@@ -64,7 +64,8 @@ class FinetuneConfig:
     method: the fusion. label: the column, "" for the task's default. model: a generative
     vision-language model (`hf:…`, `local:DIR`), "" for towers and fusion. pretrained: the MODEL of
     `--from`. shots: of each class, for a few-shot ladder; draws: of each rung. curve: shares of the
-    train rows to learn from, one model each. options: what only one task knows, by name.
+    train rows to learn from, one model each. on_error: whether a part that cannot be read ends the
+    run (`fail`) or is counted and left out (`skip`). options: what only one task knows, by name.
     """
 
     task: str
@@ -96,6 +97,7 @@ class FinetuneConfig:
     device: str = "auto"
     precision: str = "auto"
     workers: int | None = None
+    on_error: str = "fail"
     verify: str = "once"
     checkpoint_s: float = 30.0
     force: bool = False

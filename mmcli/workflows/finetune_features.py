@@ -63,6 +63,7 @@ def open_features(
             sequence=wanted.sequence,
             layers=wanted.layers,
             workers=config.workers,
+            on_error=config.on_error,
             device=config.device,
             precision=config.precision,
             resume=(path / STATE).is_file(),

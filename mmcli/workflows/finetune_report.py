@@ -156,13 +156,14 @@ def _outcomes(analysis: Analysis) -> str:
         under = f"<figcaption>{text(caption)}</figcaption>"
         blocks.append(f'<figure class="wide">{chart}{under}</figure>\n')
     confused = confused_rows(found) if "confusion" in found else []
-    if confused:
-        blocks += [heading("What is taken for what"), rows_table(confused)]
     each = [
         {**row, **{n: digits(row[n]) for n in ("precision", "recall", "f1")}}
         for row in found["per_class"]
     ]
-    return section("Classes", [*blocks, heading("Each class"), rows_table(each)])
+    tables = [heading("Each class") + rows_table(each)]
+    if confused:
+        tables.append(heading("What is taken for what") + rows_table(confused))
+    return section("Classes", [*blocks, _pair(*tables)])
 
 
 def _residuals(answers: Answers) -> list[str]:
@@ -244,10 +245,10 @@ def _modalities(report: Mapping[str, Any], found: Mapping[str, Any]) -> list[str
                 "Shapley value": worth.get("values", {}).get(name),
             }
         )
-        bars += [_bar(f"{name} alone", one["alone"]), _bar(f"without {name}", one["without"])]
-    whole = {**found["measures"].get(measure, {})}
-    if not whole and worth:
-        whole = {"value": worth["all"]}
+        bars.append(_bar(f"{name} alone", one["alone"]))
+        if len(found["modalities"]) > 2:  # else it is the other alone
+            bars.append(_bar(f"without {name}", one["without"]))
+    whole = found["measures"].get(measure) or ({"value": worth["all"]} if worth else None)
     note = (
         "The model as it is, with a part taken as absent from every row; it was not trained again."
         " What it costs is signed so that more means that the part is needed more."

@@ -24,6 +24,7 @@ from mmcli.store.manifest import MANIFEST, file_record
 from mmcli.store.reader import Store
 from mmcli.tasks.registry import TASKS, TaskSpec
 from mmcli.workflows.finetune_config import FinetuneConfig, Listeners
+from mmcli.workflows.finetune_dry import dry_run
 from mmcli.workflows.finetune_features import failure_lines, open_features
 from mmcli.workflows.finetune_plan import Plan, fingerprint, plan_run, told
 from mmcli.workflows.finetune_tune import Tuned, tune
@@ -62,6 +63,8 @@ def run(config: FinetuneConfig, listeners: Listeners | None = None) -> dict[str,
     listeners = listeners or Listeners()
     spec = TASKS.get(config.task)
     plan = plan_run(config, spec)
+    if config.dry_run:
+        return dry_run(config, spec)
     check_artifact_output(Path(config.output), KIND, config.force, config.resume)
     with ArtifactWriter(
         config.output,

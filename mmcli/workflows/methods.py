@@ -1,4 +1,4 @@
-"""`methods`: the fusion and alignment methods as rows; only an example that is shown is run."""
+"""`methods`: fusions, alignments, tasks and strategies as rows; only an example shown is run."""
 
 from typing import Any, NamedTuple
 
@@ -6,22 +6,24 @@ from mmcli.align import registry as align
 from mmcli.core.errors import UsageError
 from mmcli.core.registry import load_attribute, suggestion
 from mmcli.fusion import registry as fusion
+from mmcli.tasks.registry import TASKS, TaskSpec
+from mmcli.tuning.registry import STRATEGIES, StrategySpec
 
-VERBS = ("align", "fuse")
+VERBS = ("align", "fuse", "finetune")
 
 
 class Found(NamedTuple):
     """A method, and the variant of it that was named ("" where none was)."""
 
-    spec: align.MethodSpec | fusion.FusionSpec
+    spec: align.MethodSpec | fusion.FusionSpec | StrategySpec | TaskSpec
     variant: str = ""
 
 
 def list_methods(verb: str | None = None) -> list[dict[str, Any]]:
-    """One row a method, of one verb or of both. Raises UsageError for an unknown verb."""
+    """One row a method, of one verb or of all. Raises UsageError for an unknown verb."""
     if verb is not None and verb not in VERBS:
         raise UsageError(f"`{verb}` has no methods", suggestion(verb, VERBS))
-    specs = (*align.METHODS, *fusion.METHODS)
+    specs = (*align.METHODS, *fusion.METHODS, *TASKS, *STRATEGIES)
     rows = [_row(Found(spec)) for spec in specs]
     return [row for row in rows if verb is None or row["verb"] == verb]
 
@@ -38,6 +40,14 @@ def describe_method(name: str) -> dict[str, Any]:
         raise UsageError(f"no method is named `{name}`", suggestion(name, alike))
     found = known[name]
     spec = found.spec
+    if isinstance(spec, TaskSpec):
+        encoders = {modality: list(names) for modality, names in spec.encoders.items()}
+        told = {"needs": spec.needs, "label": list(spec.label), "encoders": encoders}
+        return {**_row(found), **told, "method": spec.method, "code": spec.run, "example": []}
+    if isinstance(spec, StrategySpec):
+        told = {"trains": spec.trains, "formula": spec.formula, "merges": spec.merges}
+        example = load_attribute(spec.example)()
+        return {**_row(found), **told, "peft": spec.peft, "code": spec.apply, "example": example}
     report = {**_row(found), "formula": spec.formula, "shapes": spec.shapes}
     if isinstance(spec, align.MethodSpec):
         report |= {"variants": list(spec.variants), "iterative": spec.iterative, "code": spec.fit}
@@ -58,11 +68,24 @@ def spellings() -> dict[str, Found]:
     for method in fusion.METHODS:
         for name in (method.name, _variant(method), defaults.get(method.name, method.name)):
             found[name] = found[f"fuse:{name}"] = Found(method)
+    for one in (*TASKS, *STRATEGIES):
+        found[one.name] = found[f"finetune:{one.name}"] = Found(one)
     return found
 
 
 def _row(found: Found) -> dict[str, Any]:
     spec = found.spec
+    if isinstance(spec, TaskSpec | StrategySpec):
+        stage = "task" if isinstance(spec, TaskSpec) else "strategy"
+        return {
+            "name": f"finetune:{spec.name}",
+            "verb": "finetune",
+            "stage": stage,
+            "reads": "files",
+            "option": f"--{stage} {spec.name}",
+            "summary": spec.summary,
+            "paper": spec.paper,
+        }
     if isinstance(spec, align.MethodSpec):
         verb, name, stage = "align", spec.name, None
         reads = "tokens" if spec.sequence else "pooled"

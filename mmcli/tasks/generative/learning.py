@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mmcli.engine.parts import KEPT_BYTES, size_of
 from mmcli.tasks.generative.examples import Example
 from mmcli.tasks.generative.pictures import pictures_of
 from mmcli.tasks.generative.tokens import (
@@ -91,6 +92,8 @@ class AnswerTraining:
         self.batch, self.accumulate = max(1, batch), max(1, accumulate)
         self.smoothing, self.seed, self.epochs, self.device = smoothing, seed, epochs, device
         self.score_answers = score
+        self._kept: dict[str, Filled] = {}
+        self._bytes = 0
         self.steps = -(-len(self.train_rows) // (self.batch * self.accumulate))
         self.learned = frozenset(f"network.{name}" for name in tuned.learned)
         self.rates = {f"network.{name}": rate for name, rate in tuned.rates.items()}
@@ -165,8 +168,16 @@ class AnswerTraining:
         ]
 
     def _filled(self, example: Example) -> Filled:
+        """A row with its pictures; kept for the next epoch while all of them fit."""
+        held = self._kept.get(example.id)
+        if held is not None:
+            return held
         pictures = [self.dialect.picture(image) for image in pictures_of(example)]
-        return fill(self.dialect.line(example, True), pictures)
+        made = fill(self.dialect.line(example, True), pictures)
+        if self._bytes < KEPT_BYTES:
+            self._kept[example.id] = made
+            self._bytes += sum(size_of(dict(one.tensors)) for one in pictures)
+        return made
 
 
 def on_device(batch: Batch, device: str, dtype: Any = None) -> Batch:

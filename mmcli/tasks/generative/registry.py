@@ -6,6 +6,7 @@ imports nothing heavy. Knows no weights.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from mmcli.core.errors import BadInput, UsageError
 from mmcli.core.registry import Registry
@@ -51,13 +52,15 @@ class Family:
 
 _HERE = "mmcli.tasks.generative"
 _CHAT = {"vqa": QUESTION, "caption": "Describe the picture in one sentence."}
-_QWEN = {
-    "dialect": f"{_HERE}.chat:speak",
-    "chat": True,
-    "prompts": _CHAT,
-    "vision": ("model.visual",),
-    "language": ("model.language_model",),
-}
+_qwen = partial(
+    Family,
+    dialect=f"{_HERE}.chat:speak",
+    chat=True,
+    prompts=_CHAT,
+    vision=("model.visual",),
+    language=("model.language_model",),
+    licence="Apache-2.0",
+)
 
 FAMILIES: Registry[Family] = Registry(
     "generative family",
@@ -112,38 +115,32 @@ FAMILIES: Registry[Family] = Registry(
             licence="MIT",
             paper="Xiao et al. 2023, arXiv 2311.06242",
         ),
-        Family(
+        _qwen(
             name="qwen2-vl",
             model_types=("qwen2_vl",),
             classes=("Qwen2VLForConditionalGeneration",),
             connector=("model.visual.merger",),
             hub="Qwen/Qwen2-VL-2B-Instruct",
             params_m=2209,
-            licence="Apache-2.0",
             paper="Wang et al. 2024, arXiv 2409.12191",
-            **_QWEN,
         ),
-        Family(
+        _qwen(
             name="qwen2.5-vl",
             model_types=("qwen2_5_vl",),
             classes=("Qwen2_5_VLForConditionalGeneration",),
             connector=("model.visual.merger",),
             hub="Qwen/Qwen2.5-VL-7B-Instruct",
             params_m=8292,
-            licence="Apache-2.0",
             paper="Bai et al. 2025, arXiv 2502.13923",
-            **_QWEN,
         ),
-        Family(
+        _qwen(
             name="qwen3-vl",
             model_types=("qwen3_vl",),
             classes=("Qwen3VLForConditionalGeneration",),
             connector=("model.visual.merger", "model.visual.deepstack_merger_list"),
             hub="Qwen/Qwen3-VL-2B-Instruct",
             params_m=2128,
-            licence="Apache-2.0",
             paper="Bai et al. 2025, arXiv 2511.21631",
-            **_QWEN,
         ),
         Family(
             name="smolvlm",

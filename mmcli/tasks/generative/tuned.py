@@ -185,7 +185,9 @@ def write_adapter(model: TunedModel, folder: Path, base_name: str) -> None:
                 settings[name] = [*settings.get(name, []), *(f"{at}.{one}" for one in value)]
             else:
                 settings[name] = value
-    whole = replace(model.parts[0][1].change.peft, targets=tuple(targets), settings=settings)  # type: ignore[type-var]
+    first = model.parts[0][1].change.peft
+    assert first is not None
+    whole = replace(first, targets=tuple(targets), settings=settings)
     config = peft_config(whole)
     config.inference_mode = True
     config.base_model_name_or_path = base_name
