@@ -1,14 +1,17 @@
 """Linear layers whose rows have the same bits however many rows there are.
 
-MKL's fp32 matrix product takes other paths below 12 rows (measured: 1-3, 5-7 and 9-11 rows differ
-in their last bits from the same rows among 2,048; 12 and more never do). Rows of zeros fill up.
+MKL's fp32 matrix product takes other paths below 12 rows on one CPU (measured: 1-3, 5-7 and 9-11
+rows differ in their last bits from the same rows among 2,048) and below 16 on another, and so do
+oneDNN's convolutions; 16 and more never do, on one thread, two or four. Rows of zeros fill up.
 """
 
 from typing import Any
 
 from mmcli.engine.torch_stack import load_torch
 
-LEAST_ROWS = 12
+LEAST_ROWS = 16
+#: oneDNN's bf16 product on AMX adds up in other blocks below about 500 rows; a token is a row.
+LEAST_TOKENS = 512
 
 
 def steady(layer: Any, rows: Any) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 
 from mmcli.core.errors import BadInput
 from mmcli.core.types import Prepared
-from mmcli.encoders.steady import LEAST_ROWS
+from mmcli.encoders.steady import LEAST_TOKENS
 from mmcli.encoders.weights import from_pretrained
 from mmcli.engine.torch_stack import load_torch, load_transformers
 
@@ -93,11 +93,11 @@ class Tokenizer:
     def collate(self, rows: Sequence[Prepared], length: int) -> TokenBatch:
         """Ids and mask, padded on the right to `length`, never beyond what the model takes.
 
-        A batch of very few tokens gets rows of padding, so that its size does not change the bits.
+        A batch of few tokens gets rows of padding, so that its size does not change the bits.
         """
         torch = load_torch()
         length = max(1, min(length, self.max_length))
-        n_rows = max(len(rows), -(-LEAST_ROWS // length))
+        n_rows = max(len(rows), -(-LEAST_TOKENS // length))
         ids = np.full((n_rows, length), self.pad_id, np.int64)
         mask = np.zeros((n_rows, length), np.int64)
         mask[len(rows) :] = 1

@@ -20,6 +20,7 @@ from mmcli.encoders.cards import finished, narrowed, space_of
 from mmcli.encoders.ctranslate import read_ctranslate2
 from mmcli.encoders.sound import RATE_HZ, RECIPE, at_16_khz
 from mmcli.encoders.specs import EncoderOptions, ResolvedEncoder
+from mmcli.encoders.steady import LEAST_TOKENS
 from mmcli.encoders.weights import package_file, settle, torch_dtype
 from mmcli.engine.device import Placement
 from mmcli.engine.torch_stack import load_torch, load_transformers
@@ -45,7 +46,7 @@ class Window:
 
 @dataclass(frozen=True)
 class SpeechBatch:
-    """Windows of equal length together, on the device; `places` says whose they are."""
+    """Windows of equal length together, on the device; `places` says whose the first ones are."""
 
     mels: list[Any]
     places: list[list[tuple[int, int]]]
@@ -95,7 +96,7 @@ class WhisperEncoder:
                 by_length.setdefault(window.mel.shape[1], []).append((row, at))
         dtype = torch_dtype(self.placement)
         mels = [
-            torch.stack([rows[row].data[at].mel for row, at in places]).to(
+            _filled(torch.stack([rows[row].data[at].mel for row, at in places])).to(
                 self.placement.device, dtype
             )
             for places in by_length.values()
@@ -106,7 +107,7 @@ class WhisperEncoder:
         found: list[list[dict[int | None, Any]]] = [[{} for _ in row] for row in batch.windows]
         for mel, places in zip(batch.mels, batch.places, strict=True):
             for name, states in self._run(mel).items():
-                for (row, at), state in zip(places, states, strict=True):
+                for (row, at), state in zip(places, states[: len(places)], strict=True):
                     found[row][at][name] = state[: batch.windows[row][at].states]
         return SpeechFeatures(found)
 
@@ -132,6 +133,14 @@ class WhisperEncoder:
         pooled = torch.stack([states.mean(dim=0) for states in rows])
         dim = None if layer is not None else self.options.dim
         return Output(finished(pooled, dim, False), rows if sequence else None)
+
+
+def _filled(mels: Any) -> Any:
+    """Windows `(n, 80, frames)` and so many of silence that few do not change the bits."""
+    missing = -(-LEAST_TOKENS // (mels.shape[2] // 2)) - len(mels)
+    if missing <= 0:
+        return mels
+    return load_torch().nn.functional.pad(mels, (0, 0, 0, 0, 0, missing))
 
 
 def load(

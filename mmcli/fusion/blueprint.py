@@ -53,3 +53,18 @@ class Fused(NamedTuple):
     vector: "Tensor"
     output: "Tensor"
     penalty: "Tensor"
+
+
+class Parted(NamedTuple):
+    """A `Fused`, and what each modality says by itself.
+
+    parts: `(batch, modalities, n_outputs)`; of an absent modality it means nothing. states:
+    `(batch, modalities, width)`, what each of these outputs is a linear map of, as the fused one is
+    of `vector`.
+    """
+
+    vector: "Tensor"
+    output: "Tensor"
+    penalty: "Tensor"
+    parts: "Tensor"
+    states: "Tensor"

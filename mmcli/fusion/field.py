@@ -18,6 +18,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from mmcli.engine.members import Members
 from mmcli.fusion.inputs import Inputs, Rows
 from mmcli.fusion.objective import Objective
+from mmcli.fusion.own_labels import OwnLabels, OwnTargets
 
 #: Rows of one forward pass where nothing is learned.
 SCORED_ROWS = 4096
@@ -33,12 +34,13 @@ Outputs = NDArray[np.float32]
 @dataclass(frozen=True)
 class Entry:
     """One method of a field. build: makes one seed's network; experts: its output has one more
-    axis, of modalities."""
+    axis, of modalities; parts: it gives `Parted`, whose modalities learn labels of their own."""
 
     name: str
     build: Callable[[], nn.Module]
     view: str = "pooled"
     experts: bool = False
+    parts: bool = False
 
 
 class Stacked(nn.Module):
@@ -92,9 +94,10 @@ class Field:
         modality_dropout: float = 0.0,
         device: str = "cpu",
         dtype: str = "float32",
+        own: OwnLabels | None = None,
     ) -> None:
         """labels: values of every row. score: from predicted probabilities and label values of
-        some rows to a number, greater is better."""
+        some rows to a number, greater is better. own: labels of the modalities by themselves."""
         self.inputs, self.entries, self.seeds = inputs, list(entries), list(seeds)
         self.objective, self.labels, self.score_rows = objective, labels, score
         self.train_rows, self.val_rows = train, val
@@ -103,6 +106,12 @@ class Field:
         self.modality_dropout = modality_dropout
         self.device, self.dtype = device, dtype
         self.model = nn.ModuleDict({e.name: Stacked(e, seeds) for e in entries}).to(device)
+        self.own: dict[str, OwnTargets] = {}
+        if own is not None:
+            there = inputs.present(train)
+            for name in (e.name for e in entries if e.parts):
+                targets = OwnTargets(own, objective, labels, train, there, len(seeds))
+                self.own[name] = self.model[name].own = targets.to(device)
         self.target = objective.target(labels[train])
         self.place = np.full(len(inputs.modalities[inputs.names[0]].present), -1, np.int64)
         self.place[train] = np.arange(len(train))
@@ -122,6 +131,8 @@ class Field:
             for name in self.model[entry.name].stacked:
                 part = int(name.split("/")[1]) if entry.experts else 0
                 first[f"{entry.name}.stacked.{name}"] = count + part * len(self.seeds)
+            if entry.name in self.own:
+                first[f"{entry.name}.own.labels"] = count
             count += len(self.seeds) * (len(self.inputs.names) if entry.experts else 1)
         return Members(count, first), begins
 
@@ -129,6 +140,8 @@ class Field:
 
     def batches(self, epoch: int, start: int) -> Iterator[Any]:
         """Row numbers and presence; the order depends on the first seed and the epoch alone."""
+        if not start:  # else the labels of this epoch are there
+            self._renew(epoch)
         rng = np.random.default_rng((self.seeds[0], epoch))
         order = rng.permutation(self.train_rows)
         for step in range(self.steps):
@@ -151,24 +164,42 @@ class Field:
                 continue
             if entry.view not in seen:
                 seen[entry.view] = self.inputs.batch(rows, entry.view, self.device)
-            loss = self._loss(entry, *seen[entry.view], present, target)
+            loss = self._loss(entry, *seen[entry.view], present, target, rows)
             backward(loss)  # method by method, so that only one's graph is held at a time
             total += float(loss.detach())
         active = len(self.entries) - len(self.resting)
         return {"loss": total / active / len(self.seeds)} if active else {}
 
-    def _loss(self, entry: Entry, x: Any, valid: Any, present: Tensor, target: Tensor) -> Tensor:
+    def _loss(
+        self, entry: Entry, x: Any, valid: Any, present: Tensor, target: Tensor, rows: Rows
+    ) -> Tensor:
         device = self.device.partition(":")[0]
         low = getattr(torch, self.dtype)
         with torch.autocast(device, low, enabled=low != torch.float32):
             found = self.model[entry.name](x, present, valid)
         if not entry.experts:
-            losses = self.objective.row_losses(found.output, target).mean(-1)
-            return (losses + found.penalty.float()).sum()
+            losses = self.objective.row_losses(found.output, target)
+            if entry.name in self.own:
+                losses = losses + self.own[entry.name].losses(found.parts, rows, present)
+            return (losses.mean(-1) + found.penalty.float()).sum()
         outputs = found.transpose(1, 2)  # (seeds, modalities, rows, n_outputs)
         losses = self.objective.row_losses(outputs, target)
         weights = present.float().T
         return ((losses * weights).sum(-1) / weights.sum(-1).clamp(min=1.0)).sum()
+
+    def _renew(self, epoch: int) -> None:
+        """Generate the modalities' labels of an epoch where there is no column of them."""
+        for entry in self.entries:
+            if entry.name in self.own and entry.name not in self.resting:
+
+                def blocks(entry: Entry = entry) -> Iterator[tuple[slice, Tensor, Tensor]]:
+                    at = 0
+                    for found in self._found(entry, self.train_rows):
+                        size = found.vector.shape[1]
+                        yield slice(at, at + size), found.states.float(), found.vector.float()
+                        at += size
+
+                self.own[entry.name].renew(blocks, epoch + 1)
 
     def score(self) -> NDArray[np.float64]:
         """One number a member on the validation rows, NaN where there are none."""
@@ -215,25 +246,30 @@ class Field:
 
     # -- what came of it -----------------------------------------------------------------------
 
-    @torch.no_grad()
     def outputs(self, name: str, rows: Rows) -> Outputs:
         """`(seeds, rows, n_outputs)` of a method, or `(seeds, rows, modalities, n_outputs)`."""
         if not len(rows):  # one row for the shape, and then none of it
             return self.outputs(name, np.zeros(1, np.int64))[:, :0]
         entry = next(e for e in self.entries if e.name == name)
-        network = self.model[name]
+        found = [
+            (result if entry.experts else result.output).float().cpu().numpy()
+            for result in self._found(entry, rows)
+        ]
+        return np.concatenate(found, axis=1)
+
+    @torch.no_grad()
+    def _found(self, entry: Entry, rows: Rows) -> Iterator[Any]:
+        """What a method makes of the rows, a block at a time, nothing dropped out."""
+        network = self.model[entry.name]
         was = network.training
         network.eval()
-        found = []
         step = SCORED_SEQUENCES if entry.view == "tokens" else SCORED_ROWS
         for at in range(0, len(rows), step):
             part = rows[at : at + step]
             x, valid = self.inputs.batch(part, entry.view, self.device)
             present = torch.from_numpy(self.inputs.present(part)).to(self.device)
-            result = network(x, present, valid)
-            found.append((result if entry.experts else result.output).float().cpu().numpy())
+            yield network(x, present, valid)
         network.train(was)
-        return np.concatenate(found, axis=1)
 
 
 def dropped(

@@ -16,7 +16,8 @@ class FusionSpec:
     view: what it reads of a modality: `pooled` vectors, `tokens` where the store has sequences,
     `levels` where it has layers, `as-text` with the columns written into the text. example:
     `module:function` that gives the lines of an example in numbers. experts: it combines the
-    outputs of one model a modality; with `concat` among them where `ensemble` is true.
+    outputs of one model a modality; with `concat` among them where `ensemble` is true. parts: each
+    modality has an output of its own beside the fused one, which learns where it has labels.
     """
 
     name: str
@@ -29,6 +30,7 @@ class FusionSpec:
     view: str = "pooled"
     experts: bool = False
     ensemble: bool = False
+    parts: bool = False
 
     @property
     def stage(self) -> str:
@@ -213,6 +215,17 @@ METHODS: Registry[FusionSpec] = Registry(
             "x_m (batch, dim_m), present (batch, M) -> vector (batch, 2 M width), "
             "output (batch, n)",
             "mmcli.fusion.hybrid.misa:example",
+        ),
+        FusionSpec(
+            "hybrid:multi-task",
+            "mmcli.fusion.hybrid.multi_task:MultiTask",
+            "a head for each modality beside the fused one, for labels of its own (MLF)",
+            "s_m = gelu(W_m x_m), y_m = head_m(s_m), y = head([s_1; ...; s_M])",
+            "Yu et al. 2020, ACL 2020.acl-main.343",
+            "x_m (batch, dim_m), present (batch, M) -> vector (batch, width), output (batch, n), "
+            "parts (batch, M, n)",
+            "mmcli.fusion.hybrid.multi_task:example",
+            parts=True,
         ),
         FusionSpec(
             "hybrid:combiner-gating",

@@ -11,6 +11,8 @@ from mmcli.report.page import text
 MOST_CLASSES = 30
 #: Side of a cell, and sizes of the letters of its count and its share, up to so many classes.
 _CELLS = ((12, 52, 13, 10), (20, 36, 11, 9), (MOST_CLASSES, 28, 10, 8))
+#: Share of a row from which a cell is so strong that its letters take the colour of the paper.
+_DARK = 0.72
 _LETTER, _LONGEST, _TOTAL = 6.5, 20, 52
 
 
@@ -69,7 +71,7 @@ def _cell(
         f' fill="var(--bar)" opacity="{0.04 + 0.96 * share:.2f}"/>'
     ]
     if found:
-        ink = "var(--card)" if share > 0.5 else "var(--ink)"
+        ink = "var(--card)" if share > _DARK else "var(--ink)"
         size, small = sizes
         middle = f'x="{x + (side - 1) / 2:.1f}" text-anchor="middle"'
         parts.append(

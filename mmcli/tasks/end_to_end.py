@@ -16,6 +16,7 @@ from mmcli.engine.parts import PartReader, Pending
 from mmcli.fusion.field import TIE_BREAK, dropped
 from mmcli.fusion.inputs import Rows
 from mmcli.fusion.objective import Objective
+from mmcli.fusion.own_labels import OwnLabels, OwnTargets
 from mmcli.tasks.towers import TowersAndFusion
 from mmcli.tuning.mixing import draw as blend
 
@@ -25,7 +26,8 @@ class EndToEnd:
 
     learned: names of the parameters that learn; rates: multiples of the rate, by name. begin: told
     (epoch) before each epoch, for what thaws by and by. batch: rows in a forward pass; accumulate:
-    passes in a step. mixup: alpha of the Beta distribution, 0 for none.
+    passes in a step. mixup: alpha of the Beta distribution, 0 for none. own: labels that the
+    outputs of the modalities learn, where the fusion gives `Parted`.
     """
 
     whole_epochs = False
@@ -51,6 +53,7 @@ class EndToEnd:
         seed: int = 0,
         device: str = "cpu",
         dtype: str = "float32",
+        own: OwnLabels | None = None,
     ) -> None:
         self.model, self.reader, self.objective, self.labels = model, reader, objective, labels
         self.train_rows, self.val_rows, self.score_rows = train, val, score
@@ -60,6 +63,10 @@ class EndToEnd:
         self.device, self.dtype = device, dtype
         self.rows_a_step = min(self.batch * self.accumulate, len(train))
         self.steps = max(1, len(train) // self.rows_a_step)
+        self.own: OwnTargets | None = None
+        if own is not None:
+            there = model.inputs.present(train)
+            self.own = OwnTargets(own, objective, labels, train, there).to(device)
 
     # -- the loop's side -----------------------------------------------------------------------
 
@@ -104,10 +111,19 @@ class EndToEnd:
             mix = blend(present, self.mixup, torch.Generator().manual_seed(draw))
         with self.autocast():
             found = self.model(parts, rows, present, mix)
-        losses = self.objective.row_losses(found.output, target)
+        losses = self._row_losses(found, target, rows, present)
         if mix is not None:
-            losses = mix.losses(losses, self.objective.row_losses(found.output, target[mix.order]))
+            order = mix.order.cpu().numpy()
+            other = self._row_losses(found, target[mix.order], rows[order], present)
+            losses = mix.losses(losses, other)
         return losses.mean() + found.penalty.float()
+
+    def _row_losses(self, found: Any, target: Tensor, rows: Rows, present: Tensor) -> Tensor:
+        """Of what is found, against the labels of these rows, `(rows,)`."""
+        losses = self.objective.row_losses(found.output, target)
+        if self.own is not None:
+            losses = losses + self.own.losses(found.parts[None], rows, present)[0]
+        return losses
 
     def autocast(self) -> Any:
         low = getattr(torch, self.dtype)

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from mmcli.align import losses
-from mmcli.align.tower import Tower as Head
 from mmcli.align.torch_tower import TorchTower, unit
+from mmcli.align.tower import Tower as Head
 from mmcli.core.types import Encoder, Prepared
 from mmcli.engine.batching import padded_length
 from mmcli.tasks.towers import Tower
@@ -44,7 +44,7 @@ def signed_root(x: Tensor) -> Tensor:
     if not x.requires_grad:
         return exact
     bounded = x.sign() * x.abs().clamp_min(LEAST_ROOT).sqrt()
-    return exact.detach() + bounded - bounded.detach()
+    return exact.detach() + (bounded - bounded.detach())  # exactly zero, with a gradient
 
 
 class LiveTower(Tower):

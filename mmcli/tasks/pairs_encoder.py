@@ -185,7 +185,9 @@ class ProjectedEncoder:
         pooled = {key: output.pooled.float() for key, output in said.items()}
         vectors = steady_heads(self.project, pooled)
         columns = {
-            name: values for output in said.values() for name, values in (output.columns or {}).items()
+            name: values
+            for output in said.values()
+            for name, values in (output.columns or {}).items()
         }
         return Output(
             finished(vectors, self.options.dim, True), said[first].sequence, columns or None

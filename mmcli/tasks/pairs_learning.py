@@ -141,8 +141,14 @@ class PairLearning:
             return {}
         a, b = self._embedded(rows)
         losses = {name: float(loss) for name, loss in self._judged(rows, a, b).items()}
-        told = judged(self.model, a, b, self._groups(rows), self._targets(rows))
+        told = judged(self.model, a, b, self._groups(rows), self._targets(rows), self._generator())
         return {**losses, **told}
+
+    def with_gradients(self, rows: Rows) -> tuple[Tensor, Tensor]:
+        """Both unit vectors of some rows, in whatever mode the network is."""
+        batch = self._read(rows)
+        found: tuple[Tensor, Tensor] = self.model(self._joined(batch, self._run(batch)))
+        return found
 
     # -- inside --------------------------------------------------------------------------------
 
@@ -175,15 +181,11 @@ class PairLearning:
     def _joined(
         self, batch: Batch, computed: Mapping[str, Mapping[str, Tensor]]
     ) -> dict[str, dict[str, Tensor]]:
-        return {
-            name: {**batch.stored[name], **computed.get(name, {})} for name in self.model.names
-        }
+        return {name: {**batch.stored[name], **computed.get(name, {})} for name in self.model.names}
 
     def _losses(self, rows: Rows, x: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
         a, b = self.model(x)
-        return pair_losses(
-            self.model, a, b, self._groups(rows), self._targets(rows), self.weights
-        )
+        return pair_losses(self.model, a, b, self._groups(rows), self._targets(rows), self.weights)
 
     def _step_by_passes(
         self, batch: Batch, backward: Callable[[Tensor], None]
@@ -258,10 +260,13 @@ class PairLearning:
 
     @torch.no_grad()
     def _judged(self, rows: Rows, a: Tensor, b: Tensor) -> dict[str, Tensor]:
+        groups, targets = self._groups(rows), self._targets(rows)
         with self._autocast():
-            return pair_losses(
-                self.model, a, b, self._groups(rows), self._targets(rows), self.weights
-            )
+            return pair_losses(self.model, a, b, groups, targets, self.weights, self._generator())
+
+    def _generator(self) -> torch.Generator:
+        """Draws the same wrong partners whenever rows are judged."""
+        return torch.Generator(self.device).manual_seed(self.seed)
 
     def _autocast(self) -> Any:
         low = getattr(torch, self.dtype)

@@ -40,19 +40,21 @@ def pair_losses(
     groups: Tensor | None,
     targets: Mapping[str, Tensor],
     weights: Weights,
+    generator: torch.Generator | None = None,
 ) -> dict[str, Tensor]:
     """The losses by name, their weighted sum as `loss`.
 
     a, b: unit vectors of the first and the second modality. groups: `(rows,)`, rows of one number
     belong together; None where every row stands alone. targets: standardised vectors that `Joint`
-    gives back, by modality; without a `Joint` there is contrast alone.
+    gives back, by modality; without a `Joint` there is contrast alone. generator: draws wrong
+    partners, None for torch's own.
     """
     scale = network.scale()
     found = {"contrastive": info_nce(a, b, scale, groups)}
     joint = network.joint
     if joint is not None:
         if weights.matching:
-            found["matching"] = matching(joint, a, b, scale, groups, draw=network.training)
+            found["matching"] = matching(joint, a, b, scale, groups, generator)
         if weights.masked:
             found["masked"] = masked(joint, a, b, network.names, targets)
     factor = {"contrastive": 1.0, "matching": weights.matching, "masked": weights.masked}
@@ -61,26 +63,36 @@ def pair_losses(
 
 
 def matching(
-    joint: Joint, a: Tensor, b: Tensor, scale: Tensor, groups: Tensor | None, *, draw: bool
+    joint: Joint,
+    a: Tensor,
+    b: Tensor,
+    scale: Tensor,
+    groups: Tensor | None,
+    generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Binary cross-entropy of own partners and two wrong ones a row, in nats.
-
-    draw: wrong partners are drawn; else each row's closest one is taken.
-    """
-    own, wrong = match_logits(joint, a, b, scale, groups, draw=draw)
+    """Binary cross-entropy of own partners and two drawn wrong ones a row, in nats."""
+    own, wrong = match_logits(joint, a, b, scale, groups, generator)
     logits = torch.cat([own, wrong])
     truth = torch.cat([torch.ones_like(own), torch.zeros_like(wrong)])
     return functional.binary_cross_entropy_with_logits(logits, truth)
 
 
 def match_logits(
-    joint: Joint, a: Tensor, b: Tensor, scale: Tensor, groups: Tensor | None, *, draw: bool
+    joint: Joint,
+    a: Tensor,
+    b: Tensor,
+    scale: Tensor,
+    groups: Tensor | None,
+    generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Logits of own partners `(rows,)`, and of wrong ones `(at most 2 rows,)`."""
+    """Logits of own partners `(rows,)`, and of wrong ones `(at most 2 rows,)`.
+
+    scale: the likelier a partner the closer, by a softmax of so many times the cosine; 0 draws any.
+    """
     with torch.no_grad():
         scores = (scale * (a @ b.T)).float()
-        of_a = wrong_partners(scores, groups, draw)
-        of_b = wrong_partners(scores.T, groups, draw)
+        of_a = wrong_partners(scores, groups, generator)
+        of_b = wrong_partners(scores.T, groups, generator)
     wrong = torch.cat(
         [
             joint.matches(a, b[of_a.number])[of_a.there],
@@ -90,22 +102,18 @@ def match_logits(
     return joint.matches(a, b), wrong
 
 
-def wrong_partners(scores: Tensor, groups: Tensor | None, draw: bool) -> Drawn:
-    """A column for each row of `scores` that does not belong to it.
-
-    draw: by a softmax of the scores, with torch's own generator; else the highest.
-    """
+def wrong_partners(
+    scores: Tensor, groups: Tensor | None, generator: torch.Generator | None = None
+) -> Drawn:
+    """For each row of `scores` a column that does not belong to it, drawn by a softmax."""
     n = len(scores)
     groups = torch.arange(n, device=scores.device) if groups is None else groups
     right = groups[:, None] == groups[None]
     there = ~right.all(dim=1)
-    open_scores = scores.masked_fill(right, -torch.inf)
-    open_scores[~there] = 0.0
-    if draw:
-        number = torch.multinomial(open_scores.softmax(dim=1), 1).squeeze(1)
-    else:
-        number = open_scores.argmax(dim=1)
-    return Drawn(number, there)
+    chances = scores.masked_fill(right, -torch.inf)
+    chances[~there] = 0.0
+    drawn = torch.multinomial(chances.softmax(dim=1), 1, generator=generator)
+    return Drawn(drawn.squeeze(1), there)
 
 
 def masked(
@@ -129,20 +137,22 @@ def judged(
     b: Tensor,
     groups: Tensor | None,
     targets: Mapping[str, Tensor],
+    generator: torch.Generator,
 ) -> dict[str, Any]:
     """What `Joint` is worth on rows it did not learn from, {} without one.
 
-    `matching accuracy`: of own partners and each row's closest wrong ones, half and half.
-    `restored NAME`: the share of the variance that is given back, at most 1.
+    `matching accuracy`: of own partners and drawn ones, half and half; hard: drawn as in training,
+    easy: any. `restored NAME`: the share of the variance that is given back, at most 1.
     """
     joint = network.joint
-    if joint is None or len(a) < 2:
+    if joint is None:
         return {}
-    own, wrong = match_logits(joint, a, b, network.scale(), groups, draw=False)
     found: dict[str, Any] = {}
-    if len(wrong):
-        right = ((own > 0).float().mean() + (wrong <= 0).float().mean()) / 2
-        found["matching accuracy"] = float(right)
+    for name, scale in (("hard", network.scale()), ("easy", a.new_zeros(()))):
+        own, wrong = match_logits(joint, a, b, scale, groups, generator)
+        if len(wrong):
+            right = ((own > 0).float().mean() + (wrong <= 0).float().mean()) / 2
+            found[f"matching accuracy, {name}"] = float(right)
     for name in network.names:
         told = joint.hidden(a, b, name, first=name == network.names[0])
         truth = targets[name]

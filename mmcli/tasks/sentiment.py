@@ -15,6 +15,13 @@ from mmcli.metrics.choice import Measure, measures_for
 Floats = NDArray[np.float64]
 #: Labels of each modality by itself, as CH-SIMS has them: what is in brackets is the modality.
 UNIMODAL = ("sentiment_{}", "label_{}")
+#: What a modality is called there: by its name, or as in the tables of CH-SIMS.
+_CALLED = {
+    "text": ("text", "T"),
+    "speech": ("speech", "audio", "A"),
+    "image": ("image", "vision", "V"),
+    "video": ("video", "vision", "V"),
+}
 #: The scales of the known sets: a score outside the wider one is a slip of the pen.
 WIDEST = 3.0
 
@@ -25,6 +32,21 @@ def measures(kind: str) -> tuple[Measure, ...]:
     if kind != "number":
         return tuple(known[name] for name in ("accuracy", "macro_f1") if name in known)
     return (known["mae"], known["pearson"], _HAS0, _NON0)
+
+
+def unimodal_columns(
+    columns: Sequence[str], modalities: Sequence[str], label: str = ""
+) -> dict[str, str]:
+    """The column of each modality's own label, of those that have one; never the label itself."""
+    found = {}
+    for modality in modalities:
+        for pattern in UNIMODAL:
+            names = (pattern.format(word) for word in _CALLED.get(modality, ()))
+            own = next((name for name in names if name in columns and name != label), None)
+            if own is not None:
+                found[modality] = own
+                break
+    return found
 
 
 def check_scores(values: Floats, ids: Sequence[str], column: str) -> None:

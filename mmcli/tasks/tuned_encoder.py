@@ -50,6 +50,7 @@ def load(resolved: ResolvedEncoder, options: EncoderOptions, placement: Placemen
         encoders[reads["key"]] = _changed(
             folder, one, reads["reference"], resolved.modality, plain, placement
         )
+        plain = replace(plain, layers=(), sequence=False)  # those are the first encoder's
     return projected(encoders, tower, file_path(folder, tower["projection"]), options)
 
 

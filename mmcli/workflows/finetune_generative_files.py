@@ -165,6 +165,7 @@ def write_generative(
     }
     lines = "".join(canonical(_finite(record)) + "\n" for record in history)
     judged = setting.rows[setting.judged]
+    shown = card(report, base, setting.config.command, writer.name(form, ""))
     writer.commit(
         {
             "kind": GENERATIVE,
@@ -177,7 +178,7 @@ def write_generative(
             "metrics": writer.write("metrics", ".json", _json(report)),
             "history": writer.write("history", ".jsonl", lines),
             "report": writer.write("report", ".html", page(report, history, judged, said)),
-            "card": writer.write("README", ".md", card(report, base, setting.config.command, form)),
+            "card": writer.write("README", ".md", shown),
             "versions": {n: version(n) for n in ("mmcli", "torch", "transformers", "peft")},
         }
     )

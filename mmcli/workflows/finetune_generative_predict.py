@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 
 from mmcli.core.errors import BadInput, UsageError
 from mmcli.core.registry import suggestion
-from mmcli.data.messages import IMAGE, Turn
 from mmcli.data.splits import SplitOptions
 from mmcli.engine.decoding import worker_count
 from mmcli.engine.device import place, probe
@@ -29,6 +28,7 @@ from mmcli.tasks.generative.examples import Example
 from mmcli.tasks.generative.scoring import judge
 from mmcli.workflows.finetune_generative_files import GenerativeModel
 from mmcli.workflows.finetune_generative_rows import load_rows
+from mmcli.workflows.predict import PredictConfig
 
 KIND = "mmcli.predictions"
 _SCHEMA = pa.schema(
@@ -72,6 +72,39 @@ class GenerativePredict:
     force: bool = False
     resume: bool = False
     dry_run: bool = False
+
+
+def predict(
+    config: PredictConfig,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    message: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
+    """What `mmcli predict` calls for such a model. Raises UsageError for what only fusions have."""
+    if config.contributions:
+        raise UsageError(
+            "`--contributions` is of fusions", "`--without image` shows what the pictures are worth"
+        )
+    source = config.source
+    return predict_generative(
+        GenerativePredict(
+            model=config.model,
+            data=config.store,
+            output=config.output,
+            root=source.root,
+            mapping=dict(source.mapping),
+            split=config.split,
+            splits=config.splits,
+            without=config.without,
+            workers=source.workers,
+            device=source.device,
+            precision=source.precision,
+            verify=config.verify,
+            force=config.force,
+            resume=source.resume,
+            dry_run=config.dry_run,
+        ),
+        progress,
+    )
 
 
 def predict_generative(
@@ -129,6 +162,7 @@ def predict_generative(
         "label": data.label or own,
         "rows": len(examples),
         "labelled": sum(bool(one.references) for one in examples),
+        "warnings": [],
         "batches": len(batches_of(dialect, examples, config.batch)),
     }
     if config.dry_run:
@@ -186,29 +220,6 @@ def predict_generative(
         score = judge(model.task, examples, said)
         report |= {"scores": score.values, "low": score.low, "high": score.high}
     return report
-
-
-def ask(
-    model: str,
-    image: str,
-    question: str = "",
-    *,
-    device: str = "auto",
-    precision: str = "auto",
-    verify: str = "once",
-) -> str:
-    """One answer to one picture: the question's, or a caption."""
-    opened = GenerativeModel.open(model, verify)
-    if opened.task == "vqa" and not question.strip():
-        raise UsageError("there is no question", "`--text` is the question")
-    example = Example("item", "`--image`", (image,), (Turn("user", IMAGE + question.strip()),))
-    base = opened.base()
-    dialect = opened.dialect(base)
-    check_rows(base, dialect, [example], 1, answered=False)
-    placement = place(device, precision, probe())
-    network = opened.network(base, placement)
-    found = answered(network, dialect, [example], opened.writing, device=placement.device)
-    return next(iter(found))[1][0]
 
 
 class _Kept:

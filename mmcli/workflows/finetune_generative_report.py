@@ -51,14 +51,12 @@ def page(
     return whole_page(f"{report['task']} by {report['base']}", sections)
 
 
-def card(report: Mapping[str, Any], base: Base, command: str, form: str) -> str:
-    """The model card, in Markdown."""
+def card(report: Mapping[str, Any], base: Base, command: str, folder: str) -> str:
+    """The model card, in Markdown. folder: that of the model or of its adapter."""
     family, rows = base.family, report["rows"]
-    loads = (
-        f'`transformers.{base.class_name}.from_pretrained("{form}")`'
-        if form == "model"
-        else f'`peft.PeftModel.from_pretrained(base, "{form}")` on its base'
-    )
+    loads = f'`transformers.{base.class_name}.from_pretrained("{folder}")`'
+    if report["adapter"]:
+        loads = f'`peft.PeftModel.from_pretrained(base, "{folder}")` on its base'
     names = list(dict.fromkeys(name for row in report["table"] for name in row))
     body = [
         "| " + " | ".join("" if row.get(n) is None else str(row[n]) for n in names) + " |"

@@ -27,6 +27,10 @@ from mmcli.workflows.finetune_features import is_store
 #: Where the answers stand when nobody says.
 LABELS = {"vqa": ("answer", "answers"), "caption": ("captions", "caption", "text")}
 
+_COLUMNS = ("id", "image", "text", "question", "question_type", "type")
+#: Of a directory of made data, the table of its questions.
+QUESTIONS = "questions.jsonl"
+
 
 @dataclass(frozen=True)
 class GenerativeData:
@@ -96,8 +100,11 @@ def load_rows(
 ) -> GenerativeData:
     """Every row of the data, checked as far as no model is needed.
 
+    A directory that holds `questions.jsonl` stands for its questions, where there are to be any.
     need_answers: whether a row must have one. Raises BadInput, naming the file and the row.
     """
+    if task == "vqa" and data != "-" and (Path(data) / QUESTIONS).is_file():
+        data = str(Path(data) / QUESTIONS)
     if data != "-" and is_messages(Path(data)):
         if mapping:
             raise UsageError("`--map` is for tables", "conversations are read as they are")
@@ -175,10 +182,12 @@ def _table(
         raise BadInput(
             f"`{data}` has no column `image`", "name it: `--map image=COLUMN`, or give pictures"
         )
-    if task == "vqa" and "text" not in names:
-        raise BadInput(f"`{data}` has no column `text`", "the question: `--map text=COLUMN`")
+    if task == "vqa" and "text" not in names and "question" not in names:
+        raise BadInput(
+            f"`{data}` has no column `text` or `question`", "name it: `--map text=COLUMN`"
+        )
     label = _label(data, names, task, label, need_answers)
-    wanted = [n for n in ("id", "image", "text", "question_type", label) if n in names]
+    wanted = [n for n in (*_COLUMNS, label) if n in names]
     examples = []
     for number, row in enumerate(table.select(list(dict.fromkeys(wanted))).to_pylist(), 1):
         where = f"{data}:row {number} (id {row['id']})"

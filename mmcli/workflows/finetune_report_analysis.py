@@ -126,16 +126,20 @@ def _scores(answers: Answers, draws: Draws, scale: str | None) -> dict[str, Any]
 
 
 def _by_class(answers: Answers) -> dict[str, Any]:
-    """Precision, recall and F1 of each class, and what was called what."""
+    """Precision, recall and F1 of each class, what was called what, what the largest would get."""
     if answers.task == "regression":
         return {}
-    n, found = len(answers.classes), {}
+    n = len(answers.classes)
+    found: dict[str, Any] = {}
     if answers.task == "multilabel":
         counts = label_counts(label_pairs(answers.truth, answers.predicted))
     else:
         counts = class_counts(answers.truth, answers.predicted, n)
         matrix = confusion_matrix(answers.truth, answers.predicted, n)
-        found = {"confusion": {"classes": list(answers.classes), "matrix": matrix.tolist()}}
+        found = {
+            "confusion": {"classes": list(answers.classes), "matrix": matrix.tolist()},
+            "majority_accuracy": float(counts.support.max() / len(answers)),
+        }
     each = class_scores(counts)
     rows = [
         {
@@ -152,13 +156,16 @@ def _by_class(answers: Answers) -> dict[str, Any]:
 def _calibration(
     answers: Answers, contest: Contest, said: Any, draws: Draws, rows: Rows
 ) -> dict[str, Any] | None:
-    """Reliability in bins, and what a temperature fitted on val would change; None of numbers."""
+    """Reliability in bins, and what a temperature fitted on val would change; None of numbers.
+
+    Of ordered classes none is fitted: their probabilities are differences, which may be 0.
+    """
     if answers.probabilities is None:
         return None
     found: dict[str, Any] = {"bins": _bins(answers), "temperature": None}
     found["of"] = "every label" if answers.task == "multilabel" else "the most probable class"
     val = contest.data.val
-    if len(val) < LEAST_ROWS or np.array_equal(val, rows):
+    if len(val) < LEAST_ROWS or np.array_equal(val, rows) or answers.task == "ordinal":
         return found
     truth, shares = contest.data.labels.values[val], said(val)
     if answers.task == "multilabel":

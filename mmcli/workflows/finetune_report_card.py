@@ -1,11 +1,13 @@
 """The model card of a fine-tuned model, in Markdown: what it is, how it was made, its scores."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmcli.fusion.registry import FusionSpec
 from mmcli.workflows.finetune_report_analysis import Analysis
-from mmcli.workflows.fuse_report import scored, shown_rows, verdict_lines
+from mmcli.workflows.finetune_report_run import scored_line
+from mmcli.workflows.fuse_report import shown_rows, verdict_lines
 from mmcli.workflows.prediction_measures import LESS_IS_BETTER
 from mmcli.workflows.retrieval_tables import digits, with_interval
 
@@ -43,7 +45,7 @@ def finetune_card(
 
 ## Scores
 
-{scored(report)}
+{scored_line(report)}
 
 {chr(10).join(f"- {line}" for line in verdict_lines(report))}
 
@@ -59,8 +61,9 @@ The kept model by itself:
 
 ## Use
 
-`mmcli predict MODEL DATA -o PREDICTIONS`{_elsewhere(towers or {})} A modality may be missing from a
-row. The scores hold for data like that of the {report["scored_rows"]} rows.
+`mmcli predict MODEL DATA -o PREDICTIONS`{_elsewhere(towers or {})}
+A modality may be missing from a row. The scores hold for data like that of the
+{report["scored_rows"]} rows.
 """
 
 
@@ -75,7 +78,8 @@ def _reads(report: Mapping[str, Any], towers: Mapping[str, Mapping[str, Any]]) -
             of = towers[key]
             lines.append(
                 f"  - `{key}` is `{of['reference']}` tuned by {of['strategy']}:"
-                f" {of['trainable']} of {of['parameters']} parameters learned; base sha256 `{of['base_sha256'][:12]}`,"
+                f" {of['trainable']} of {of['parameters']} parameters learned; base sha256"
+                f" `{of['base_sha256'][:12]}`,"
                 f" space `{of['space']}`"
             )
     return "\n".join(lines)
@@ -118,7 +122,8 @@ def _weakest(
         best = found.get(one["slice"])
         if best is None or value < sign * best["score"]["value"]:
             found[one["slice"]] = one
-    return list(found.values())
+    counted = Counter(one["slice"] for one in slices if one["rows"] >= _FEWEST_ROWS)
+    return [one for name, one in found.items() if counted[name] > 1]
 
 
 def _elsewhere(towers: Mapping[str, Mapping[str, Any]]) -> str:
@@ -126,7 +131,7 @@ def _elsewhere(towers: Mapping[str, Mapping[str, Any]]) -> str:
         return "."
     named = sorted({str(of["modality"]) for of in towers.values()})
     options = " ".join(f"--{name} model:MODEL" for name in named)
-    return f". The towers serve elsewhere: `mmcli extract DATA {options} -o STORE`."
+    return f"; its towers elsewhere:\n`mmcli extract DATA {options} -o STORE`."
 
 
 def _measure(name: str, entry: Mapping[str, float]) -> dict[str, Any]:

@@ -23,22 +23,24 @@ STYLE = """
 .errors { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: 1rem; }
 .errors p { margin: .35rem .6rem; } .errors .said { color: var(--c5); font-weight: 600; }
 .errors .tile > img { object-fit: contain; } .errors .tile p { font-size: .9rem; max-height: 9em; }
-.errors .tile audio { padding: .4rem .5rem 0; }
+.errors .tile .none { margin: 0; } .errors .tile audio { padding: .4rem .5rem 0; }
 """
 
 
 def errors(answers: Answers, ids: Sequence[str], rows: NDArray[np.int64]) -> dict[str, Any]:
     """How many rows are wrong, and the `SHOWN` that are so with most confidence.
 
-    Each has `row` (of the store), `id`, `true`, `said`, and `probability` of what was said, or the
-    `error` of a number. ids, rows: of the answers. of: what `wrong` counts.
+    Each has `row` (of the store), `id`, `true`, `said`, and `probability` of what was said (of
+    labels: of the decision `of`), or the `error` of a number. ids, rows: of the answers.
     """
     truth, predicted, shares = answers.truth, answers.predicted, answers.probabilities
+    label = None
     if shares is None:
         measured, wrong = np.abs(predicted - truth), predicted != truth
     elif answers.task == "multilabel":
-        sure = np.where(predicted, shares, 1 - shares)
-        measured = np.where(predicted != truth, sure, 0.0).max(axis=1, initial=0.0)
+        sure = np.where(predicted != truth, np.where(predicted, shares, 1 - shares), 0.0)
+        label = sure.argmax(axis=1)
+        measured = np.take_along_axis(sure, label[:, None], axis=1)[:, 0]
         wrong = (predicted != truth).any(axis=1)
     else:
         measured = np.take_along_axis(shares, predicted[:, None], axis=1)[:, 0]
@@ -52,6 +54,7 @@ def errors(answers: Answers, ids: Sequence[str], rows: NDArray[np.int64]) -> dic
             "true": _named(answers, truth[at]),
             "said": _named(answers, predicted[at]),
             key: float(predicted[at] - truth[at]) if shares is None else float(measured[at]),
+            **({} if label is None else {"of": _decision(answers, predicted[at], label[at])}),
         }
         for at in order[:SHOWN]
         if wrong[at]
@@ -69,6 +72,11 @@ def _named(answers: Answers, value: Any) -> str:
         names = [n for n, on in zip(answers.classes, value, strict=True) if on]
         return ", ".join(names) or "none"
     return answers.classes[int(value)]
+
+
+def _decision(answers: Answers, predicted: Any, label: Any) -> str:
+    """What was said of one label."""
+    return f"{'' if predicted[label] else 'not '}{answers.classes[int(label)]}"
 
 
 def error_tiles(
@@ -98,12 +106,9 @@ def error_tiles(
                 parts.append(f'<p class="none">{text(item["speech"])}</p>')
         if item.get("video"):
             parts.append(f'<p class="none">{text(item["video"])}</p>')
-        sure = (
-            f" ({100 * one['probability']:.1f} %)"
-            if "probability" in one
-            else f" ({one['error']:+.3g})"
+        parts.append(
+            f'<p><span class="said">said {text(one["said"])}</span> {text(_sure(one))}</p>'
         )
-        parts.append(f'<p><span class="said">said {text(one["said"])}</span>{text(sure)}</p>')
         parts.append(f"<p>true {text(one['true'])}</p>")
         words = item.get("text") or item.get("transcript")
         if words:
@@ -112,6 +117,13 @@ def error_tiles(
         parts.append(f'<p class="note">{text(" · ".join([one["id"], *told]))}</p>')
         tiles.append(f'<div class="tile">{"".join(parts)}</div>')
     return f'<div class="errors">{"".join(tiles)}</div>\n'
+
+
+def _sure(one: Mapping[str, Any]) -> str:
+    if "error" in one:
+        return f"({one['error']:+.3g})"
+    of = f"{one['of']} " if "of" in one else ""
+    return f"({of}{100 * one['probability']:.1f} %)"
 
 
 def _size(path: str) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 SCALARS = "events.out.tfevents.mmcli"
 #: What says where on the axis a record stands, and is no value itself; the first that is there.
 _AXES = ("step", "epoch")
+_SEED = "seed"
 #: Castagnoli's polynomial, bits reversed (RFC 3720, appendix B.4).
 _POLYNOMIAL = 0x82F63B78
 _VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5
@@ -22,17 +23,19 @@ _VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5
 def scalars_file(history: Iterable[Mapping[str, Any]]) -> bytes:
     """One scalar a number of each record, at its `step`, else its `epoch`, else its place.
 
-    Texts of a record, such as its stage, come before the name: `tune/loss`. What is no finite
-    number is left out. Source: the TFRecord format and `event.proto` of TensorFlow.
+    Texts of a record, such as its stage, and its seed come before the name: `tune/seed-1/loss`.
+    What is no finite number is left out. Source: TensorFlow's TFRecord format and `event.proto`.
     """
     found = [_record(_event(0, version="brain.Event:2"))]
     for place, record in enumerate(history):
         texts = [value for value in record.values() if isinstance(value, str) and value]
+        if _SEED in record:  # several runs in one history
+            texts.append(f"{_SEED}-{record[_SEED]}")
         step = next((int(record[name]) for name in _AXES if record.get(name) is not None), place)
         scalars = {
             "/".join([*texts, name]): float(value)
             for name, value in record.items()
-            if name != "step" and _is_finite(value)
+            if name not in ("step", _SEED) and _is_finite(value)
         }
         if scalars:
             found.append(_record(_event(step, scalars)))

@@ -155,6 +155,7 @@ def _sequences(store: Store, references: tuple[str, ...]) -> list[str]:
     keys = list(store.keys)
     for key, reference in zip(keys, references, strict=True):
         if not store.keys[key]["sequence"]:
+            shutil.rmtree(store.path.parent)  # nothing to go on from
             raise UsageError(
                 f"`--speech {reference}` says one thing of a whole recording",
                 "name one that gives a sequence: logmel, mfcc, whisper-tiny-en",

@@ -26,8 +26,11 @@ from mmcli.tasks.registry import TASKS, TaskSpec
 from mmcli.workflows.finetune_config import FinetuneConfig, Listeners
 from mmcli.workflows.finetune_dry import dry_run
 from mmcli.workflows.finetune_features import failure_lines, open_features
+from mmcli.workflows.finetune_leave_out import OPTION as LEAVE_OUT
+from mmcli.workflows.finetune_leave_out import leave_out, turns_of
 from mmcli.workflows.finetune_plan import Plan, fingerprint, plan_run, told
 from mmcli.workflows.finetune_tune import Tuned, tune
+from mmcli.workflows.finetune_unimodal import unimodal_labels
 from mmcli.workflows.fuse_contest import (
     LATE_MEAN,
     ContestConfig,
@@ -97,6 +100,9 @@ def run(config: FinetuneConfig, listeners: Listeners | None = None) -> dict[str,
             history=history,
             task=config.task,
         )
+    if "leave_out" in report:  # what is shown, and would stand in the files twice
+        left_out = f"left out by {config.options[LEAVE_OUT]}"
+        report["tables"] = {"": report["table"], left_out: report["leave_out"]}
     return report
 
 
@@ -111,6 +117,9 @@ def _train(
 ) -> tuple[dict[str, Any], Contest, Tuned | None, Any, str]:
     data = load_fuse_data(store, _data_config(config, spec, store), config.device, config.precision)
     check_values(config, data, store)
+    data, specs, own = unimodal_labels(config, data, store, plan.methods, listeners.message)
+    column = str(config.options.get(LEAVE_OUT, ""))
+    turns = turns_of(data, store, column, config.splits) if column else []
     kind = OUTPUTS[data.labels.kind]
     measures = load_attribute(_MEASURES[config.task])(kind)
     measure = measures[0]
@@ -129,7 +138,6 @@ def _train(
     )
     refuse_idle(options, objective)
     placement = place(config.device, config.precision, probe())
-    specs = list(plan.methods)
     for line in (*data.warnings, describe(data, specs, placement)):
         listeners.message(line)
     told_contest = ContestConfig(config.data, config.output, config.seeds, config.seed, options)
@@ -150,24 +158,41 @@ def _train(
             ),
         )
         specs = list({s.name: s for s in (*specs, *finalists)}.values())
-    left = _left(config, began, 0.4 if plan.tunes else 0.9)
+    heads = FitRun(
+        seeds=tuple(range(config.seed, config.seed + config.seeds)),
+        device=placement.device,
+        dtype=placement.dtype,
+        checkpoint=writer.checkpoint / "field",
+        resume=writer.resumed,
+        checkpoint_s=config.checkpoint_s,
+        time_limit_s=_left(config, began, 0.4 if plan.tunes or turns else 0.9),
+        progress=listeners.progress,
+    )
     contest = fit(
         data,
         list({s.name: s for s in (*specs, METHODS.get(LATE_MEAN))}.values()),
         objective,
         measure,
         options,
-        FitRun(
-            seeds=tuple(range(config.seed, config.seed + config.seeds)),
-            device=placement.device,
-            dtype=placement.dtype,
-            checkpoint=writer.checkpoint / "field",
-            resume=writer.resumed,
-            checkpoint_s=config.checkpoint_s,
-            time_limit_s=left,
-            progress=listeners.progress,
-        ),
+        heads,
     )
+    left_out = []
+    if turns:
+        left_out = leave_out(
+            data,
+            store,
+            turns,
+            objective,
+            measure,
+            specs,
+            options,
+            replace(
+                heads,
+                checkpoint=writer.checkpoint / "leave-out",
+                time_limit_s=_left(config, began, 0.6 if plan.tunes else 0.9),
+            ),
+            message=listeners.message,
+        )
     rows, which = scored_rows(data)
     base = contest_report(told_contest, data, specs, objective, measure, contest, shown)
     tuned = None
@@ -193,6 +218,10 @@ def _train(
     )
     report |= {"task": config.task, "race": raced, "scored_rows": which, "data": config.data}
     report["strategy"] = dict(plan.strategies)
+    if own is not None:
+        report["unimodal"] = own.to_json()
+    if left_out:
+        report["leave_out"] = left_out
     if tuned is not None:
         report["kept_seed"] = tuned.kept_seed
         report["tuning"] = tuned.told

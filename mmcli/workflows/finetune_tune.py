@@ -23,6 +23,7 @@ from mmcli.engine.training import TrainOptions, train
 from mmcli.fusion.inputs import Inputs, Rows
 from mmcli.fusion.model import probabilities
 from mmcli.fusion.network import Late
+from mmcli.fusion.own_labels import OwnLabels
 from mmcli.metrics.choice import Measure
 from mmcli.store.artifact import ArtifactWriter
 from mmcli.store.manifest import file_record
@@ -134,8 +135,9 @@ def tune(
         left = None
         if time_limit_s is not None:
             left = max(1.0, (time_limit_s - (time.monotonic() - began)) / (seeds - number))
+        own = contest.own_labels(method, number)
         one = _Run(
-            config, plan, store, data, fusion, spec.view, contest, measure, placement, number
+            config, plan, store, data, fusion, spec.view, contest, measure, placement, number, own
         )
         try:
             done = one.train(writer, left, listeners)
@@ -199,6 +201,7 @@ class _Run:
         measure: Measure,
         placement: Placement,
         number: int,
+        own: OwnLabels | None,
     ) -> None:
         self.config, self.plan, self.placement, self.number = config, plan, placement, number
         self.epoch_seconds = 0.0
@@ -245,6 +248,7 @@ class _Run:
             seed=config.seed + number,
             device=device,
             dtype=placement.dtype,
+            own=own,
         )
 
     def _encoders(self, store: Store, data: FuseData, view: str) -> dict[str, Encoder]:

@@ -17,6 +17,7 @@ from mmcli.data.labels import LabelOptions, Labels, check_trainable, read_labels
 from mmcli.data.splits import SplitOptions, split_rows
 from mmcli.data.tabular import Tabular, fit_tabular
 from mmcli.fusion.inputs import Inputs, Modality, Rows, View
+from mmcli.fusion.own_labels import OwnLabels
 from mmcli.store.bindings import binding, compare_binding
 from mmcli.store.mapped import MappedKey
 from mmcli.store.mapped_sequences import MappedSequences
@@ -49,7 +50,8 @@ class FuseDataConfig:
 class FuseData:
     """Inputs, labels, the rows of each split, and what is written down of them.
 
-    groups: `(rows,)`; rows of one number are resampled together.
+    groups: `(rows,)`; rows of one number are resampled together. own: labels of the modalities by
+    themselves, for methods that learn them.
     """
 
     inputs: Inputs
@@ -61,6 +63,7 @@ class FuseData:
     split_source: str
     tabular: Tabular | None
     warnings: tuple[str, ...]
+    own: OwnLabels | None = None
 
 
 def load_fuse_data(

@@ -19,6 +19,7 @@ from mmcli.fusion.field import Entry, Field
 from mmcli.fusion.inputs import Rows
 from mmcli.fusion.network import CONCAT, Late, build_network, combiner_for, with_joint
 from mmcli.fusion.objective import Objective
+from mmcli.fusion.own_labels import OwnLabels
 from mmcli.fusion.registry import METHODS, FusionSpec
 from mmcli.metrics.choice import Measure
 from mmcli.workflows.fuse_data import FuseData
@@ -210,6 +211,11 @@ class Contest:
         """The sizes of a method's network."""
         return self.data.inputs.blueprint(spec.view, self.objective.n_outputs, **self.network_sizes)
 
+    def own_labels(self, name: str, seed: int) -> OwnLabels | None:
+        """What the modalities' outputs of one seed learned, None where they learned nothing."""
+        targets = self.field.own.get(name)
+        return None if targets is None else targets.fixed(seed)
+
     def parameters(self, name: str) -> int:
         """Learned numbers of one seed's network."""
         if name in self.specs:
@@ -245,7 +251,12 @@ def fit(
 
     def entry(spec: FusionSpec) -> Entry:
         blueprint = inputs.blueprint(spec.view, objective.n_outputs, **network_sizes)
-        return Entry(spec.name, lambda: build_network(spec, blueprint, objective.kind), spec.view)
+        return Entry(
+            spec.name,
+            lambda: build_network(spec, blueprint, objective.kind),
+            spec.view,
+            parts=spec.parts,
+        )
 
     pooled = inputs.blueprint("pooled", objective.n_outputs, **network_sizes)
     trained_here = {
@@ -275,6 +286,7 @@ def fit(
         modality_dropout=options.modality_dropout if len(inputs.names) > 1 else 0.0,
         device=run.device,
         dtype=run.dtype,
+        own=data.own,
     )
     loop = TrainOptions(
         epochs=sizes.epochs,

@@ -2,8 +2,8 @@
 
 Material, fetched by apt and never kept in the repository: Tux Paint's sound effects
 (`tuxpaint-stamps-default`, GPL-2), the samples of Sonic Pi (`sonic-pi-samples`, CC0) and the
-prompts of Asterisk (`asterisk-core-sounds-LANGUAGE-wav`, CC-BY-SA-3.0; ru CC-BY-3.0). What is held out are
-recordings, of the voice whole speakers, and of the noise too; recordings that share a name
+prompts of Asterisk (`asterisk-core-sounds-LANGUAGE-wav`, CC-BY-SA-3.0; ru CC-BY-3.0). What is held
+out are recordings, of the voice whole speakers, and of the noise too; recordings that share a name
 (`tabla_ghe1`, `tabla_ghe2`) or their samples stay together. Everything is brought to 8 kHz, the
 rate of the prompts, so that no class is told by its bandwidth.
 """
@@ -33,20 +33,24 @@ DRAWS = 5
 CLIPS = {"train": 320, "val": 60, "test": 120}
 SHARES = {"train": 0.6, "val": 0.15, "test": 0.25}
 CLIP_S, LONGEST_S, SHORTEST_S = 10.0, 3.0, 0.15
-ABOVE_DB = (0.0, 20.0)
+#: How far events are above the noise, and how far below its loudest moment one begins and ends.
+ABOVE_DB = (3.0, 23.0)
+WITHIN_DB = 15.0
+_FADE_S = 0.01
 ENCODERS = (("logmel",), ("whisper-tiny-en",), ("logmel", "whisper-tiny-en"))
 _SAMPLES = "usr/share/sonic-pi/samples"
 #: Class to patterns below the Tux Paint stamps (T), Sonic Pi's samples (S).
 CLASSES = {
     "bird": ["T/animals/birds/*.ogg", "S/misc_crow.flac"],
     "mammal": ["T/animals/mammals/**/*.ogg", "T/animals/marsupials/*.ogg"],
-    "kick": ["S/bd_*.flac", "S/drum_heavy_kick.flac", "S/drum_bass_*.flac", "S/elec_*kick.flac"],
-    "snare": ["S/sn_*.flac", "S/drum_snare_*.flac", "S/elec_*snare.flac"],
-    "cymbal": ["S/drum_cymbal_*.flac", "S/drum_splash_*.flac", "S/elec_cymbal.flac",
-               "T/hobbies/music/percussion/cymbal_crash.ogg"],
-    "tabla": ["S/tabla_*.flac"],
-    "bell": ["S/perc_bell*.flac", "S/elec_bell.flac", "S/elec_chime.flac", "S/elec_triangle.flac",
-             "S/elec_ping.flac", "S/elec_bong.flac", "S/drum_cowbell.flac"],
+    "drum": ["S/bd_*.flac", "S/sn_*.flac", "S/drum_heavy_kick.flac", "S/drum_bass_*.flac",
+             "S/drum_snare_*.flac", "S/drum_tom_*.flac", "S/elec_*kick.flac", "S/elec_*snare.flac",
+             "S/elec_fuzz_tom.flac", "S/tabla_*.flac",
+             "T/hobbies/music/percussion/drum_tomtom_floor.ogg"],
+    "metal": ["S/drum_cymbal_*.flac", "S/drum_splash_*.flac", "S/drum_cowbell.flac",
+              "S/elec_cymbal.flac", "S/perc_bell*.flac", "S/elec_bell.flac", "S/elec_chime.flac",
+              "S/elec_triangle.flac", "S/elec_ping.flac", "S/elec_bong.flac",
+              "T/hobbies/music/percussion/cymbal_crash.ogg"],
 }  # fmt: skip
 VOICE = "voice"
 NOISE = ["S/ambi_*hum.flac", "S/ambi_drone.flac", "S/ambi_soft_buzz.flac", "S/ambi_sauna.flac",
@@ -257,12 +261,17 @@ def read(path: Path) -> Samples:
 
 
 def trimmed(samples: Samples) -> Samples:
-    """From the first to the last moment within 30 dB of the loudest, at most three seconds."""
+    """From the first to the last moment within 15 dB of the loudest, at most three seconds.
+
+    A tail that fades away under the noise would have no end that anyone could name.
+    """
     window = RATE_HZ // 50
     padded = np.pad(samples, (0, -len(samples) % window))
     loud = np.sqrt(np.square(padded.reshape(-1, window)).mean(axis=1))
-    there = np.flatnonzero(loud > loud.max() * 10 ** (-30 / 20))
+    there = np.flatnonzero(loud > loud.max() * 10 ** (-WITHIN_DB / 20))
     start = int(there[0]) * window
     stop = min((int(there[-1]) + 1) * window, start + int(LONGEST_S * RATE_HZ))
     stop = max(stop, start + int(SHORTEST_S * RATE_HZ))
-    return np.pad(samples, (0, max(0, stop - len(samples))))[start:stop]
+    part = np.pad(samples, (0, max(0, stop - len(samples))))[start:stop]
+    ramp = np.minimum(1.0, np.arange(1, len(part) + 1) / (_FADE_S * RATE_HZ))
+    return np.asarray(part * ramp * ramp[::-1])

@@ -66,7 +66,8 @@ seen all phrases can read every text. A larger `-n` begins with the same clips.
 Of whoever reads the named parts exactly and nothing else, by the rule that is best by the model
 that drew the rows: the mean of the labels to expect (pearson), their median (mae), their likelier
 side (has0_accuracy, non0_accuracy). `expected` is over all that can be drawn; `test` is on these
-rows. `speech` is the prosody alone: whoever also makes out what is said hears `text+speech`.
+rows, where luck can lift another rule above it a little. `speech` is the prosody alone: whoever
+also makes out what is said hears `text+speech`.
 
 | parts read | rows | {measures} |
 | --- | --- |{dashes}

@@ -56,7 +56,8 @@ nothing. Phrases are shared. A larger `-n` begins with the same posts.
 
 Macro-F1 of whoever reads the picture, the words or both exactly and nothing else: the best trade
 between the classes, by the model that drew the rows. `expected` is over all that can be drawn, the
-others are on the rows of a split. `manifest.json` has accuracy too.
+others are on the rows of a split, where luck can lift another rule above it a little.
+`manifest.json` has accuracy too.
 
 | label | read | {parts} |
 | --- | --- |{dashes}

@@ -77,7 +77,7 @@ def answered(
         with torch.no_grad():
             written = dialect.write(network, inputs, writing)
         texts = dialect.tokenizer.batch_decode(written, skip_special_tokens=True)
-        yield numbers, [" ".join(text.split()) for text in texts]
+        yield numbers, [text.strip() for text in texts]
 
 
 def batches_of(dialect: Dialect, examples: Sequence[Example], batch: int) -> list[list[int]]:

@@ -1,8 +1,8 @@
 """Families with a chat template: Qwen-VL, SmolVLM, LLaVA. The template is the processor's own.
 
-Prompt and answer are turned into tokens apart, so that what is learned continues what is asked when
-an answer is written, token for token. An answer ends where the template ends a turn; a template
-that ends none (LLaVA 1.5's) gets the tokenizer's end of text.
+The tokens of an answer never reach into those of its prompt, so that what is learned continues what
+is asked when an answer is written, token for token. An answer ends where the template ends a turn;
+a template that ends none (LLaVA 1.5's) gets the tokenizer's end of text.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,6 +20,9 @@ from mmcli.tasks.generative.speech import (
     writer,
 )
 from mmcli.tasks.generative.tokens import SLOT, Dialect, Line, Picture
+
+#: Characters before an answer that its tokens may hang on.
+_CONTEXT = 32
 
 
 def speak(base: Base, prompt: str) -> Dialect:
@@ -76,8 +79,9 @@ class _Chat:
                 continue
             before, after = self._around(turns[:number], said, example)
             source += self._slots(before, first=not said)
-            ids, rest = self._answer(after, turn.text, example, last=number == len(turns))
-            if number == len(turns):
+            last = number == len(turns)
+            ids, rest = self._answer(before, after, turn.text, example, last)
+            if last:
                 target = tuple(ids)
             else:
                 learned.update(range(len(source), len(source) + len(ids)))
@@ -126,10 +130,10 @@ class _Chat:
             )
 
     def _answer(
-        self, text: str, answer: str, example: Example, last: bool
+        self, before: str, text: str, answer: str, example: Example, last: bool
     ) -> tuple[list[int], list[int]]:
         """Tokens of an answer and its end, and those of what the template writes after it."""
-        ids = self._ids(text)
+        ids = self._ids_behind(before, text)
         end = next((at for at, token in enumerate(ids) if token in self.stops), None)
         if any(token in self.stops for token in self._ids(answer)):
             raise BadInput(
@@ -140,8 +144,19 @@ class _Chat:
         if end is not None:
             return ids[: end + 1], ids[end + 1 :]
         if last:
-            return [*self._ids(text.rstrip()), int(self.tokenizer.eos_token_id)], []
+            whole = self._ids_behind(before, text.rstrip())
+            return [*whole, int(self.tokenizer.eos_token_id)], []
         return ids, []
+
+    def _ids_behind(self, before: str, text: str) -> list[int]:
+        """Tokens of a text as they are behind another one.
+
+        A tokenizer of words with their spaces (Llama's) reads a text that stands alone otherwise.
+        Only where it would join the two are they taken apart.
+        """
+        start = before[-_CONTEXT:]
+        ahead, whole = self._ids(start), self._ids(start + text)
+        return whole[len(ahead) :] if whole[: len(ahead)] == ahead else self._ids(text)
 
     def _end_of_turn(self) -> list[int]:
         """The special token that the template writes right after an answer, if any."""

@@ -71,15 +71,16 @@ def from_row(
 ) -> Example:
     """A row of a table. label: the column of the answers, text or a list of texts.
 
-    image: its path. known: whether the row must have an answer. Of several answers the most
-    frequent one is learned, the first of those. Raises BadInput where the picture, the question or
-    a needed answer is missing.
+    The question is `text`, or `question` where there is no such column; its kind `question_type`,
+    or `type`. image: its path. known: whether the row must have an answer. Of several answers the
+    most frequent one is learned, the first of those. Raises BadInput where the picture, the
+    question or a needed answer is missing.
     """
     if image is None:
         raise BadInput(f"{where}: it has no image", "fill it in, or drop the row")
-    question = str(row.get("text") or "").strip() if task == "vqa" else ""
+    question = str(row.get("text", row.get("question")) or "").strip() if task == "vqa" else ""
     if task == "vqa" and not question:
-        raise BadInput(f"{where}: it has no question", "`text` is the question")
+        raise BadInput(f"{where}: it has no question", "fill in its text, or drop the row")
     answers = _answers(row.get(label), where, label)
     if known and not answers:
         raise BadInput(f"{where}: its `{label}` is empty", "fill it in, or drop the row")
@@ -91,7 +92,7 @@ def from_row(
         turns=(Turn("user", IMAGE + question),),
         answer=best,
         references=tuple(answers),
-        kind=str(row.get("question_type") or ""),
+        kind=str(row.get("question_type", row.get("type")) or ""),
     )
 
 

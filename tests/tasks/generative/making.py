@@ -1,6 +1,8 @@
 """Small data for generative models: coloured pictures, what colour they are, in every form."""
 
+import atexit
 import json
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -18,8 +20,10 @@ QUESTIONS = ("what colour is it?", "what colour is the circle?")
 
 @cache
 def tiny(name: str) -> Path:
-    """A tiny model of a family, made once."""
-    return BUILDERS[name](Path(mkdtemp(prefix="mmcli-vlm-")) / name)
+    """A tiny model of a family, made once, gone when the tests are over."""
+    place = Path(mkdtemp(prefix="mmcli-vlm-"))
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    return BUILDERS[name](place / name)
 
 
 def rows(count: int, test: int = 3) -> list[dict[str, Any]]:

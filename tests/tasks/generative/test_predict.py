@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,23 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmcli.core.errors import BadInput, UsageError
+from mmcli.engine.device import Placement
 from mmcli.store.predictions import Predictions
+from mmcli.tasks.generative.loading import find_base, load_network
+from mmcli.tasks.generative.pictures import pictures_of
+from mmcli.tasks.generative.tokens import collate, fill
 from mmcli.workflows.finetune_generative import run
 from mmcli.workflows.finetune_generative_files import GenerativeModel, is_generative
-from mmcli.workflows.finetune_generative_predict import (
-    GenerativePredict,
-    ask,
-    predict_generative,
-)
+from mmcli.workflows.finetune_generative_merge import merge_generative
+from mmcli.workflows.finetune_generative_predict import GenerativePredict, predict_generative
+from mmcli.workflows.finetune_generative_rows import load_rows
+from mmcli.workflows.predict import PredictConfig
+from mmcli.workflows.predict_one import predict_one
+from mmcli.workflows.predict_source import SourceConfig
 from mmcli.workflows.verify import verify
+from tests.conftest import Run
 from tests.tasks.generative.making import COLOURS, config, lines, paint, rows, table, tiny
+from tests.tasks.generative.tiny_vlms import torch
 
 
 @pytest.fixture(scope="module")
@@ -119,28 +127,56 @@ def test_without_pictures_it_cannot_tell_them_apart(
         predict_generative(told(model, data, tmp_path / "other", without=("text",)))
 
 
-def test_one_picture_and_one_question(model: Path, data: Path, tmp_path: Path) -> None:
-    predict_generative(told(model, data, tmp_path / "said"))
+def test_the_command_answers_rows_and_one_question(
+    model: Path, data: Path, tmp_path: Path, run_here: Run
+) -> None:
+    done = run_here(
+        "predict", model, data, "-o", "said", "--split", "test", "--precision", "fp32", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["rows"] == 3
     found = items(tmp_path / "said")
-    said = ask(str(model), str(data.parent / "0.png"), found["question"][0], precision="fp32")
-    assert said == found["prediction"][0]
-    with pytest.raises(UsageError, match="there is no question"):
-        ask(str(model), str(data.parent / "0.png"))
-    with pytest.raises(BadInput, match="does not exist"):
-        ask(str(model), str(data.parent / "none.png"), "what colour is it?")
+    asked = [*("--image", data.parent / "15.png"), *("--text", found["question"][0])]
+    done = run_here("predict", model, *asked, "--precision", "fp32", "--json")
+    assert json.loads(done.stdout)["prediction"] == found["prediction"][0]
+    done = run_here("predict", model, "--image", data.parent / "15.png")
+    assert done.returncode == 3
+    assert "question" in done.stderr
+    done = run_here("predict", model, data, "-o", "other", "--contributions")
+    assert done.returncode == 2
+
+
+def test_an_adapter_is_merged_into_a_folder_of_transformers(
+    model: Path, data: Path, tmp_path: Path
+) -> None:
+    """Logits of the merged model are those of base and adapter, to 1e-5."""
+    merge_generative(str(model), str(tmp_path / "whole"))
+    opened = GenerativeModel.open(model)
+    base = opened.base()
+    pair = opened.network(base, Placement("cpu", "float32"))
+    whole = load_network(find_base(f"local:{tmp_path / 'whole'}"), "float32", "cpu")
+    dialect = opened.dialect(base)
+    one = load_rows(str(data), "vqa").examples[0]
+    row = fill(dialect.line(one, True), [dialect.picture(p) for p in pictures_of(one)])
+    inputs = collate([row], dialect, answered=True).inputs
+    with torch.no_grad():
+        found, plain = dialect.logits(pair, inputs), dialect.logits(whole, inputs)
+        before = dialect.logits(load_network(base, "float32", "cpu"), inputs)
+    torch.testing.assert_close(plain, found, atol=1e-5, rtol=1e-5)
+    assert float((found - before).abs().max()) > 1e-2
+    with pytest.raises(BadInput, match="is not empty"):
+        merge_generative(str(model), str(tmp_path / "whole"))
+    merge_generative(str(model), str(tmp_path / "whole"), adapter=True, force=True)
+    names = {path.name for path in (tmp_path / "whole").iterdir()}
+    assert names == {"adapter_config.json", "adapter_model.safetensors"}
 
 
 def test_a_base_that_was_exchanged_is_found(data: Path, tmp_path: Path) -> None:
-    from dataclasses import replace
-
-    from mmcli.engine.torch_stack import load_torch
-    from mmcli.tasks.generative.loading import find_base, load_network
-
     folder = shutil.copytree(tiny("llava"), tmp_path / "base")
     given = config(data, tmp_path / "model", "llava", strategy={"": "lora"}, tricks={"epochs": 1})
     run(replace(given, model=f"local:{folder}"))
     network = load_network(find_base(f"local:{folder}"), "float32", "cpu")
-    with load_torch().no_grad():
+    with torch.no_grad():
         network.lm_head.weight.add_(1.0)
     network.save_pretrained(folder)
     with pytest.raises(BadInput, match="has other weights than when"):
@@ -212,10 +248,11 @@ def test_captions_are_judged_a_picture_at_a_time(tmp_path: Path) -> None:
     predict_generative(told(tmp_path / "model", data, tmp_path / "said", split="test"))
     found = items(tmp_path / "said")
     assert found["prediction"][0] == found["prediction"][1]  # one picture, one caption
-    assert (
-        ask(str(tmp_path / "model"), str(tmp_path / "9.png"), precision="fp32")
-        == (found["prediction"][0])
+    one = PredictConfig(
+        str(tmp_path / "model"), "", "", source=SourceConfig(precision="fp32", device="cpu")
     )
+    said = predict_one(one, {"image": str(tmp_path / "9.png")})
+    assert said["prediction"] == found["prediction"][0]
 
 
 def test_a_dry_run_says_what_would_learn_and_writes_nothing(data: Path, tmp_path: Path) -> None:

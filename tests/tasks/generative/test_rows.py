@@ -64,6 +64,18 @@ def test_csv_with_other_names(tmp_path: Path) -> None:
         load_rows(str(tmp_path / "d.csv"), "vqa", mapping={"image": "picture", "text": "q"})
 
 
+def test_a_directory_of_scenes_stands_for_its_questions(tmp_path: Path) -> None:
+    made = [
+        {"image": "0.png", "question": "what colour is it?", "answer": "red", "type": "colour"},
+        {"image": "0.png", "question": "is it red?", "answer": "yes", "type": "yes-no"},
+    ]
+    paint(tmp_path, 0, "red")
+    lines(tmp_path / "questions.jsonl", made)
+    found = load_rows(str(tmp_path), "vqa").examples
+    assert [one.question for one in found] == ["what colour is it?", "is it red?"]
+    assert [one.kind for one in found] == ["colour", "yes-no"]
+
+
 def test_a_store_knows_where_its_pictures_are(tmp_path: Path) -> None:
     data = table(tmp_path / "source", rows(6))
     extract(

@@ -222,3 +222,27 @@ def test_stops_are_those_of_the_model_the_tokenizer_and_the_template() -> None:
     names = dialect.tokenizer.convert_ids_to_tokens(list(dialect.stops))
     assert names == ["<end_of_utterance>"]
     assert transformers.GenerationConfig.from_pretrained(tiny("smolvlm")).eos_token_id == 2
+
+
+def test_an_answer_is_tokenised_as_it_stands_behind_its_prompt(tmp_path: Path) -> None:
+    """Llama's tokenizer writes a space before a text that stands alone: two would be learned."""
+    import shutil
+
+    from tokenizers import Tokenizer, decoders, models, normalizers
+
+    folder = shutil.copytree(tiny("llava"), tmp_path / "model")
+    core = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    letters = [*"abcdefghijklmnopqrstuvwxyz:?.", "▁", "<unk>", "<s>", "</s>", "<pad>", "<image>"]
+    words = ["▁▁", "▁r", "▁▁r"]
+    merges = [("▁", "▁"), ("▁", "r"), ("▁▁", "r")]
+    vocab = {piece: number for number, piece in enumerate([*letters, *words])}
+    core.model = models.BPE(vocab, merges, unk_token="<unk>")
+    core.pre_tokenizer = None
+    core.normalizer = normalizers.Sequence(
+        [normalizers.Lowercase(), normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    )
+    core.decoder = decoders.Replace("▁", " ")
+    core.save(str(folder / "tokenizer.json"))
+    dialect = speak(find_base(f"local:{folder}"), "vqa")
+    line = dialect.line(example("what?", "red"), True)
+    assert dialect.tokenizer.convert_ids_to_tokens(line.target) == ["▁r", "e", "d", "</s>"]
