@@ -50,7 +50,8 @@ FocalGamma = Annotated[
     float, typer.Option("--focal-gamma", help="How much focal loss spares easy rows.")
 ]
 Hot = Annotated[
-    list[str] | None, typer.Option("--set", help="What only one task knows, as in name=value.")
+    list[str] | None,
+    typer.Option("--set", help="What only one task reads, as in max_new_tokens=20; see the guide."),
 ]
 TimeLimit = Annotated[float | None, typer.Option("--time-limit", help="Seconds for all training.")]
 

@@ -1,6 +1,7 @@
 """`finetune`: finds the workflow of a task and runs it. Prints nothing."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from mmcli.core.errors import UsageError
 from mmcli.core.registry import load_attribute
 from mmcli.data.source import SourceOptions, open_source
 from mmcli.store.reader import Store
+from mmcli.tasks.generative.registry import DEFAULT_MODEL
 from mmcli.tasks.registry import TASKS
 from mmcli.workflows.finetune_config import FinetuneConfig, Listeners
 from mmcli.workflows.finetune_features import is_store
@@ -25,6 +27,15 @@ def finetune(config: FinetuneConfig, listeners: Listeners | None = None) -> dict
     Raises UsageError for a task nobody knows, or options that do not fit it.
     """
     spec = TASKS.get(config.task)
+    if config.task == "caption" and not config.model:
+        config = replace(config, model=DEFAULT_MODEL)
+    if config.model:  # which settles for itself what is not said
+        if config.task not in ("vqa", "caption"):
+            raise UsageError(
+                f"`--model` is of `--task vqa` and `caption`, not {config.task}", "leave it out"
+            )
+        found: dict[str, Any] = load_attribute(GENERATIVE)(config, listeners or Listeners())
+        return found
     config = settled(config)
     way = spec.run
     if config.shots:
@@ -33,12 +44,6 @@ def finetune(config: FinetuneConfig, listeners: Listeners | None = None) -> dict
                 f"`--shots` is of `--task classification`, not {config.task}", "leave it out"
             )
         way = FEW_SHOT
-    elif config.model:
-        if config.task not in ("vqa", "caption"):
-            raise UsageError(
-                f"`--model` is of `--task vqa` and `caption`, not {config.task}", "leave it out"
-            )
-        way = GENERATIVE
     elif config.task == "event" and _has_events(config):
         way = STREAMS
     report: dict[str, Any] = load_attribute(way)(config, listeners or Listeners())

@@ -49,6 +49,7 @@ from mmcli.workflows.fuse_files import write_model
 from mmcli.workflows.fuse_fit import Contest, FitRun, FuseOptions, fit, refuse_idle
 from mmcli.workflows.fuse_parts import worth
 from mmcli.workflows.fuse_race import race, raced_once
+from mmcli.workflows.fuse_report import scored, verdict_lines
 
 _MEASURES = {
     "sentiment": "mmcli.tasks.sentiment:measures",
@@ -216,6 +217,7 @@ def _train(
     report = contest_report(
         told_contest, data, specs, objective, measure, contest, shown, extra, others
     )
+    report["lines"] = [scored({**report, "scored_rows": which}), *verdict_lines(report)]
     report |= {"task": config.task, "race": raced, "scored_rows": which, "data": config.data}
     report["strategy"] = dict(plan.strategies)
     if own is not None:

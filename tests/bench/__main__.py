@@ -1,8 +1,8 @@
 """Measures what the project promises and prints one table: `python -m tests.bench [PART …]`.
 
 Parts: startup, search, images, texts, memory, crashes, broken, evaluation, alignment, speech,
-dual, scenes, fusion, planted; all by default. Files are kept in `MMCLI_BENCH_DIR` (default: a
-folder in the system's temporary directory) between runs.
+dual, scenes, fusion, planted, sentiment, strategies, cached, precisions; all by default. Files are
+kept in `MMCLI_BENCH_DIR` (default: a folder in the system's temporary directory) between runs.
 """
 
 import os
@@ -15,7 +15,17 @@ from mmcli.cli.output import Sink
 
 def main() -> None:
     """Run the parts named on the command line."""
-    from tests.bench import alignment, commands, dual, evaluation, fusion, scenes, speech, speed
+    from tests.bench import (
+        alignment,
+        commands,
+        dual,
+        evaluation,
+        finetune,
+        fusion,
+        scenes,
+        speech,
+        speed,
+    )
 
     parts = {
         "startup": commands.startup,
@@ -32,6 +42,10 @@ def main() -> None:
         "scenes": scenes.scenes,
         "fusion": fusion.fusion,
         "planted": fusion.planted,
+        "sentiment": finetune.sentiment,
+        "strategies": finetune.strategies,
+        "cached": finetune.cached,
+        "precisions": finetune.precisions,
     }
     names = sys.argv[1:] or list(parts)
     default = Path(tempfile.gettempdir()) / "mmcli-bench"
