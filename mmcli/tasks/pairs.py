@@ -72,7 +72,7 @@ class Joint(nn.Module):
     """A small head that reads both vectors of a pair.
 
     dim: of the shared space. widths: of what is given back, by modality. The state is a perceptron
-    of both vectors, their product and their distance in each coordinate.
+    of both vectors, their product and distance in each coordinate, and their cosine.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Joint(nn.Module):
     ) -> None:
         super().__init__()
         self.gain = float(np.sqrt(dim))  # coordinates of unit vectors are small
-        self.mix = nn.Sequential(nn.Linear(4 * dim, hidden), nn.GELU(), nn.Dropout(dropout))
+        self.mix = nn.Sequential(nn.Linear(4 * dim + 1, hidden), nn.GELU(), nn.Dropout(dropout))
         self.match = nn.Linear(hidden, 1)
         self.instead = nn.ParameterDict({name: torch.zeros(dim) for name in widths})
         self.restore = nn.ModuleDict({name: nn.Linear(hidden, w) for name, w in widths.items()})
@@ -88,7 +88,8 @@ class Joint(nn.Module):
     def state(self, a: Tensor, b: Tensor) -> Tensor:
         """`(rows, hidden)` of two `(rows, dim)`."""
         a, b = self.gain * a, self.gain * b
-        return self.mix(torch.cat([a, b, a * b, (a - b).abs()], dim=1))
+        cosine = (a * b).sum(dim=1, keepdim=True) / self.gain
+        return self.mix(torch.cat([a, b, a * b, (a - b).abs(), cosine], dim=1))
 
     def matches(self, a: Tensor, b: Tensor) -> Tensor:
         """Logits `(rows,)` that two vectors belong together."""
@@ -139,4 +140,10 @@ class PairNetwork(nn.Module):
 
     def finished(self) -> dict[str, Head]:
         """The heads as they are now, in numpy."""
-        return {name: head.finished() for name, head in self.heads.items()}
+        heads: Mapping[str, Any] = dict(self.heads.items())
+        return {name: head.finished() for name, head in heads.items()}
+
+    def computed(self, name: str) -> Mapping[str, Encoder]:
+        """The encoders whose vectors of a modality are computed anew, by key."""
+        tower: Any = self.live[name] if name in self.live else None
+        return tower.readers[0] if tower is not None else {}

@@ -155,7 +155,7 @@ class PairLearning:
     def _read(self, rows: Rows) -> Batch:
         stored: dict[str, dict[str, Tensor]] = {}
         for name, part in self.features.parts.items():
-            computed = self.model.live[name].readers[0] if name in self.model.live else {}
+            computed = self.model.computed(name)
             keys = [key for key in part.keys if key not in computed]
             stored[name] = {}
             if keys:
@@ -213,14 +213,15 @@ class PairLearning:
             self._set_random_state(state)  # the same units are dropped as in the pass before
             with self._autocast():
                 outputs = self._run(batch, one)
-            pairs = [
-                (value, whole[name][key].grad[one])
-                for name, keys in outputs.items()
-                for key, value in keys.items()
-                if whole[name][key].grad is not None and value.requires_grad
-            ]
-            if pairs:  # towers that have yet to thaw learn nothing
-                torch.autograd.backward([v for v, _ in pairs], [g for _, g in pairs])
+            values, gradients = [], []
+            for name, keys in outputs.items():
+                for key, value in keys.items():
+                    gradient = whole[name][key].grad
+                    if gradient is not None and value.requires_grad:
+                        values.append(value)
+                        gradients.append(gradient[one])
+            if values:  # towers that have yet to thaw learn nothing
+                torch.autograd.backward(values, gradients)
         self._set_random_state(after)
         return losses
 

@@ -141,18 +141,18 @@ def judged(
 ) -> dict[str, Any]:
     """What `Joint` is worth on rows it did not learn from, {} without one.
 
-    `matching accuracy`: of own partners and drawn ones, half and half; hard: drawn as in training,
-    easy: any. `restored NAME`: the share of the variance that is given back, at most 1.
+    `own above hard`, `own above any`: how often an own partner gets a higher logit than a wrong one,
+    drawn as in training or from all; a half by chance. `restored NAME`: the share of the variance that is given back, at most 1.
     """
     joint = network.joint
     if joint is None:
         return {}
     found: dict[str, Any] = {}
-    for name, scale in (("hard", network.scale()), ("easy", a.new_zeros(()))):
+    for name, scale in (("hard", network.scale()), ("any", a.new_zeros(()))):
         own, wrong = match_logits(joint, a, b, scale, groups, generator)
         if len(wrong):
-            right = ((own > 0).float().mean() + (wrong <= 0).float().mean()) / 2
-            found[f"matching accuracy, {name}"] = float(right)
+            order = torch.searchsorted(wrong.sort().values, own)
+            found[f"own above {name}"] = float(order.float().mean() / len(wrong))
     for name in network.names:
         told = joint.hidden(a, b, name, first=name == network.names[0])
         truth = targets[name]

@@ -135,10 +135,10 @@ def lines(found: Sequence[Mapping[str, Any]], worth: Mapping[str, float], which:
         f" 95 % interval {v['low']:+.3f} to {v['high']:+.3f}, p {v['p']:.2g})"
         for v in found
     ]
-    for name, whose in (("hard", "a close wrong one"), ("easy", "any wrong one")):
-        value = worth.get(f"matching accuracy, {name}")
+    for name, whose in (("hard", "a close wrong one"), ("any", "any wrong one")):
+        value = worth.get(f"own above {name}")
         if value is not None:
-            told.append(f"own partner told from {whose}: {value:.3f} (chance 0.5)")
+            told.append(f"own partner put above {whose}: {value:.3f} (chance 0.5)")
     for name, value in worth.items():
         if name.startswith("restored "):
             hidden = name.removeprefix("restored ")

@@ -138,7 +138,7 @@ def second_stage(
         modality: LiveTowerState(
             plan.strategy(modality),
             _sizes(config),
-            tuple(network.live[modality].readers[0]),
+            tuple(network.computed(modality)),
             *tuned.counts,
             tuned.state(),
         )

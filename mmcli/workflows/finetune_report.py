@@ -22,6 +22,7 @@ from mmcli.workflows.finetune_report_errors import STYLE, error_tiles
 from mmcli.workflows.finetune_report_run import (
     curves,
     learning_curve,
+    left_out,
     scored_line,
     settings,
     towers,
@@ -68,6 +69,8 @@ def finetune_page(
         section("Modalities", _modalities(report, found)) if found["modalities"] else "",
         section("Errors", _errors(found, store)),
     ]
+    if report.get("leave_out"):
+        sections.append(section("Left out one at a time", left_out(report["leave_out"])))
     if report.get("curve"):
         sections.append(section("Learning curve", learning_curve(report["curve"], measure)))
     if report.get("race"):

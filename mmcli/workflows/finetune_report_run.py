@@ -79,6 +79,15 @@ def learning_curve(curve: Sequence[Mapping[str, Any]], measure: str) -> list[str
     return [paragraph(note, note=True), rows_table(rows), pair(*charts)]
 
 
+def left_out(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """The rows of `finetune_leave_out.leave_out`."""
+    note = (
+        "Each value of the column as a test set of its own, heads on frozen features trained on the"
+        " others; the last row is the mean over values, its interval resamples them."
+    )
+    return [paragraph(note, note=True), rows_table(rows)]
+
+
 def towers(report: Mapping[str, Any]) -> list[str]:
     """The table of strategies, and what the second stage took."""
     of = report["tuning"]

