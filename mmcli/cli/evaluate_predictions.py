@@ -41,6 +41,9 @@ Measures, those of probabilities where there are some:
   regression      mae, rmse, pearson, spearman, r2
   sentiment       mosi: has0_ (negative against the rest), non0_ (without neutral rows) accuracy
                   and f1, mult_acc_5, mult_acc_7, mae, corr; sims: mult_acc_2, 3, 5, f1, mae, corr
+  event           map (mean average precision over temporal overlaps of 0.3 to 0.7), event_f1 with
+                  a collar, by class too; the directory has events.parquet
+  vqa             accuracy of ten annotators, by type of question
 Means over classes leave out classes without a row. Intervals are 95 % bootstrap percentiles over
 rows, or over whole groups of --group-by; resampling adds to ece, so its own may lie above it.
 --against gives the difference on the rows that both predict: this minus the other.
@@ -60,7 +63,7 @@ def predictions(
         str,
         typer.Option(
             "--task",
-            help="auto, classification, multilabel, regression, ordinal or sentiment.",
+            help="auto, classification, multilabel, regression, ordinal, sentiment, event or vqa.",
         ),
     ] = "auto",
     scale: Annotated[
@@ -108,32 +111,56 @@ def predictions(
     for line in describe_sources(context):
         sink.debug(line)
     from mmcli.workflows.evaluate_predictions import PredictionsConfig, evaluate_predictions
+    from mmcli.workflows.evaluate_tasks import evaluate_special, special_task
 
-    report = evaluate_predictions(
-        PredictionsConfig(
-            predictions=predictions,
-            task=task,
-            scale=scale,
-            against=against,
-            calibrate_on=calibrate_on,
-            slices=tuple(slice_by or ()),
-            items=items,
-            group_by=group_by,
-            bootstrap=bootstrap,
-            bins=bins,
-            html=html,
-            force=force,
-            verify=verify,
-            seed=seed,
-        ),
-        sink.debug,
+    settings = PredictionsConfig(
+        predictions=predictions,
+        task=task,
+        scale=scale,
+        against=against,
+        calibrate_on=calibrate_on,
+        slices=tuple(slice_by or ()),
+        items=items,
+        group_by=group_by,
+        bootstrap=bootstrap,
+        bins=bins,
+        html=html,
+        force=force,
+        verify=verify,
+        seed=seed,
     )
+    special = special_task(settings)
+    if special:
+        report = evaluate_special(special, settings, sink.debug)
+    else:
+        report = evaluate_predictions(settings, sink.debug)
     for warning in report["warnings"]:
         sink.warn(warning)
-    show(sink, report, json, format)
+    if special:
+        show_special(sink, report, json, format)
+    else:
+        show(sink, report, json, format)
     if html:
         sink.info(f"wrote {html}")
     return 0
+
+
+def show_special(sink: Sink, report: dict[str, Any], json: bool, format: str) -> None:
+    """Print a report of events or answers: JSON, its tables, or the measures alone."""
+    from mmcli.workflows.evaluate_tasks import special_tables
+    from mmcli.workflows.fuse_report import shown_rows
+
+    if json:
+        sink.report(report, True)
+        return
+    tables = special_tables(report)
+    if format != "table":
+        sink.rows(tables[0], format)
+        return
+    for number, rows in enumerate(tables):
+        if number:
+            print()
+        sink.rows(shown_rows(rows), "table")
 
 
 def show(sink: Sink, report: dict[str, Any], json: bool, format: str) -> None:

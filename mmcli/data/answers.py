@@ -115,7 +115,7 @@ def read_answers(store: Store, asked: str = "") -> Answers:
             "name the one that has them with `--label`, or rename it with `--map`",
         )
     values = store.items([name]).column(name)
-    given = tuple(_cell(value) for value in _texts(store, name, values))
+    given = tuple(cell_answers(value) for value in _texts(store, name, values))
     if not any(given):
         raise BadInput(
             f"column `{name}` of `{store.path}` has no answer in any row",
@@ -213,7 +213,7 @@ def _named(value: Any, kind: pa.DataType) -> str | None:
     return None if value is None else texts_of([value], kind)[0]
 
 
-def _cell(value: str | list[str | None] | None) -> tuple[str, ...]:
+def cell_answers(value: str | list[str | None] | None) -> tuple[str, ...]:
     """The normalised answers of a cell; blank ones are none."""
     texts = value if isinstance(value, list) else [value]
     return tuple(found for text in texts if text and (found := normalised(text)))

@@ -44,6 +44,7 @@ class VqaRows:
 
     path: str
     table: Any
+    ids: list[str]
     images: list[str | None]
     questions: list[str | None]
     types: list[str]
@@ -52,12 +53,6 @@ class VqaRows:
     store: Store | None
     usable: Any
     lines: list[str]
-
-    @property
-    def ids(self) -> list[str]:
-        """The id of every row."""
-        found: list[str] = self.table.ids()
-        return found
 
     def where(self, row: int) -> str:
         """How a message names a row."""
@@ -142,7 +137,8 @@ def read_rows(
     answers = None
     if need_answers or answer_column(table.columns, label):
         answers = read_answers(table, label)
-    found = VqaRows(data, table, images, questions, types, answers, mark, store, None, [])
+    ids = table.ids()
+    found = VqaRows(data, table, ids, images, questions, types, answers, mark, store, None, [])
     return _checked(found, skip)
 
 

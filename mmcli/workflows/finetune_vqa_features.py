@@ -121,10 +121,9 @@ def open_tokens(rows: VqaRows, wanted: Wanted, folder: Path, listeners: Listener
     ):
         table = folder / f"{name}.jsonl"
         lines = [
-            json.dumps({"id": rows.ids[row], modality: value}, ensure_ascii=False)
-            for value, row in entries.items()
+            json.dumps({"id": rows.ids[row], modality: value}) for value, row in entries.items()
         ]
-        write_bytes(table, ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape"))
+        write_bytes(table, ("\n".join(lines) + "\n").encode())
         report = _extracted(table, folder / name, modality, wanted, listeners)
         reports += [report] if report else []
         stores[name] = Store.open(folder / name)
@@ -186,7 +185,7 @@ def _failures(pictures: Store, picture_of: Rows) -> list[str]:
     if not found.num_rows:
         return []
     first = found.slice(0, 1).to_pylist()[0]
-    failed = {id_ for id_ in found.column("id").to_pylist()}
+    failed = set(found.column("id").to_pylist())
     entries = [i for i, id_ in enumerate(pictures.ids()) if id_ in failed]
     rows = int(np.isin(picture_of, entries).sum())
     return [
