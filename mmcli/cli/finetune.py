@@ -180,6 +180,22 @@ def finetune(
         list[str] | None,
         typer.Option("--curve", help="Shares of the train rows to learn from, as in 10%,30%."),
     ] = None,
+    unimodal: Annotated[
+        str,
+        typer.Option(
+            "--unimodal",
+            help="Labels of each modality by itself (sentiment): auto, columns, self or none.",
+        ),
+    ] = "auto",
+    unimodal_weight: Annotated[
+        float, typer.Option("--unimodal-weight", help="What each of them weighs beside the whole.")
+    ] = 1.0,
+    leave_out: Annotated[
+        str,
+        typer.Option(
+            "--leave-out", help="Also train without each value of a column and score on it."
+        ),
+    ] = "",
     hot: Hot = None,
     quality: Annotated[
         str, typer.Option("--quality", help="fast, medium or best: chooses what is not said.")
@@ -218,6 +234,7 @@ def finetune(
     check_choice("--on-error", on_error, ("skip", "fail"))
     kinds = ("auto", "binary", "multiclass", "multilabel", "regression", "ordinal")
     check_choice("--label-kind", label_kind, kinds)
+    check_choice("--unimodal", unimodal, ("auto", "columns", "self", "none"))
     check_bounds(context.params)
     for line in describe_sources(context):
         sink.debug(line)
@@ -291,6 +308,9 @@ def finetune(
         options={
             "tabular": tuple(words_of(tabular)),
             "layers": numbers_of("--layers", layers),
+            **({"unimodal": unimodal} if unimodal != "auto" else {}),
+            **({"unimodal_weight": unimodal_weight} if unimodal_weight != 1.0 else {}),
+            **({"leave_out": leave_out} if leave_out else {}),
             **pairs_of("--set", hot, "name=value, as in max_new_tokens=20"),
         },
     )

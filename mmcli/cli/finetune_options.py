@@ -79,6 +79,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "mixup": (0, 100),
     "modality_dropout": (0, 0.99),
     "focal_gamma": (0, 100),
+    "unimodal_weight": (0, 1000),
     "draws": (1, 1000),
     "time_limit": (1e-3, 1e9),
     "seeds": (1, 1000),

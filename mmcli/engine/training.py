@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from mmcli.core.errors import BadInput
+from mmcli.engine.checkpoint_state import finite_or_none, get_state, number_or_low, put_state
 from mmcli.engine.members import Members
 from mmcli.engine.torch_stack import load_torch
 from mmcli.store.atomic import write_bytes
@@ -327,14 +328,14 @@ class _Loop:
         assert self.folder is not None
         self.folder.mkdir(parents=True, exist_ok=True)
         arrays: dict[str, Any] = {}
-        _put(arrays, "model", self._state())
+        put_state(arrays, "model", self._state())
         for number, (_, state) in enumerate(self.kept):
-            _put(arrays, f"kept/{number}", state)
-        _put(arrays, "best", self.best)
-        _put(arrays, "average", self.average or {})
+            put_state(arrays, f"kept/{number}", state)
+        put_state(arrays, "best", self.best)
+        put_state(arrays, "average", self.average or {})
         moments = self.optimizer.state_dict()["state"]
         for number, state in moments.items():
-            _put(arrays, f"optimizer/{number}", state)
+            put_state(arrays, f"optimizer/{number}", state)
         arrays["random/cpu"] = self.torch.get_rng_state().numpy()
         if self.options.device.startswith("cuda"):
             arrays["random/cuda"] = self.torch.cuda.get_rng_state(self.options.device).numpy()
@@ -347,8 +348,8 @@ class _Loop:
             "sums": self.sums,
             "done": {
                 **asdict(self.done),
-                "best_score": _finite(self.done.best_score),
-                "best_scores": [_finite(score) for score in self.done.best_scores],
+                "best_score": finite_or_none(self.done.best_score),
+                "best_scores": [finite_or_none(score) for score in self.done.best_scores],
             },
             "schedule": self.schedule.state_dict(),
             "kept": [score for score, _ in self.kept],
@@ -365,25 +366,25 @@ class _Loop:
         state = json.loads((self.folder / "latest.json").read_text())
         arrays = load_tensors(self.folder / f"{state['name']}.safetensors")
         torch = self.torch
-        self._load(_get(torch, arrays, "model"))
-        self.best = _get(torch, arrays, "best")
+        self._load(get_state(torch, arrays, "model"))
+        self.best = get_state(torch, arrays, "best")
         if self.average is not None:
-            self.average = _get(torch, arrays, "average")
+            self.average = get_state(torch, arrays, "average")
         self.kept = [
-            (score, _get(torch, arrays, f"kept/{number}"))
+            (score, get_state(torch, arrays, f"kept/{number}"))
             for number, score in enumerate(state["kept"])
         ]
         content = self.optimizer.state_dict()
         numbers = {n.split("/")[1] for n in arrays if n.startswith("optimizer/")}
-        content["state"] = {int(n): _get(torch, arrays, f"optimizer/{n}") for n in numbers}
+        content["state"] = {int(n): get_state(torch, arrays, f"optimizer/{n}") for n in numbers}
         self.optimizer.load_state_dict(content)
         torch.set_rng_state(torch.from_numpy(arrays["random/cpu"]))
         if "random/cuda" in arrays:
             torch.cuda.set_rng_state(torch.from_numpy(arrays["random/cuda"]), self.options.device)
         self.epoch, self.at, self.sums = state["epoch"], state["at"], state["sums"]
         done = {**state["done"]}
-        done["best_score"] = _number(done["best_score"])
-        done["best_scores"] = [_number(score) for score in done["best_scores"]]
+        done["best_score"] = number_or_low(done["best_score"])
+        done["best_scores"] = [number_or_low(score) for score in done["best_scores"]]
         self.done = Trained(**done)
         self._over()
         self.schedule.load_state_dict(state["schedule"])
@@ -396,22 +397,3 @@ class _Loop:
 def forget(folder: Path) -> None:
     """Drop the checkpoints of a run that is over."""
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _put(arrays: dict[str, Any], prefix: str, values: Mapping[str, Any]) -> None:
-    for name, value in values.items():
-        arrays[f"{prefix}/{name}"] = np.array(value.detach().float().cpu().numpy(), order="C")
-
-
-def _get(torch: Any, arrays: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    start = prefix + "/"
-    found = {n.removeprefix(start): a for n, a in arrays.items() if n.startswith(start)}
-    return {name: torch.from_numpy(np.array(array)) for name, array in found.items()}
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _number(value: float | None) -> float:
-    return -math.inf if value is None else value

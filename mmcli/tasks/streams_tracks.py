@@ -59,12 +59,11 @@ class SoundTrack:
         self.dim = sum(sequence.dim for sequence in self._sequences)
 
     def take(self, row: int, steps: int) -> Part:
-        if not self._present[row]:
+        found = [sequence.take([row])[0] for sequence in self._sequences]
+        if not self._present[row] or not all(map(len, found)):
             return np.zeros((0, self.dim), np.float32), np.full(steps, -1, np.int64)
-        parts = []
-        for sequence in self._sequences:
-            (values,) = sequence.take([row])
-            parts.append(pooled(values, self._durations[row], steps, self._rate_hz))
+        duration_s = self._durations[row]
+        parts = [pooled(values, duration_s, steps, self._rate_hz) for values in found]
         return np.concatenate(parts, axis=1), np.arange(steps, dtype=np.int64)
 
 

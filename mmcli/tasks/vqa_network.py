@@ -64,6 +64,7 @@ class Votes(nn.Module):  # type: ignore[misc,name-defined]
         sizes = PairShape((shape.image, shape.text), width, dim, 0, shape.heads)
         self.image = Reader(shape.image, sizes, shape.dropout)
         self.text = Reader(shape.text, sizes, shape.dropout)
+        self.text.shared = nn.Identity()  # only patches are compared, words as a whole
         self.norm = nn.LayerNorm(width)
         self.answers = nn.Parameter(0.5 * torch.randn(answers, width))
         self.scales, self.shifts = nn.Linear(width, width), nn.Linear(width, width)

@@ -35,6 +35,7 @@ from mmcli.workflows.finetune_config import Listeners
 #: ImageNet's features of each picture.
 DEFAULT_ENCODERS = {"speech": ("logmel",), "image": ("efficientnet-lite0",)}
 MODALITIES = tuple(DEFAULT_ENCODERS)
+_SEQUENCES = "name one that hears each moment: logmel, mfcc, whisper-tiny-en"
 #: How each is called in a table.
 NOUNS = {"speech": "sound", "image": "pictures"}
 
@@ -88,7 +89,11 @@ def stream_encoders(
     }
     for name, references in found.items():
         for reference in references:
-            resolve(reference, name)
+            spec = resolve(reference, name).spec
+            if spec is not None and spec.columns:
+                raise UsageError(
+                    f"`--{name} {reference}` says words, not when they were said", _SEQUENCES
+                )
     if not found:
         raise BadInput("no recording has any of " + ", ".join(only), "see `--only`")
     return found
@@ -158,7 +163,7 @@ def _sequences(store: Store, references: tuple[str, ...]) -> list[str]:
             shutil.rmtree(store.path.parent)  # nothing to go on from
             raise UsageError(
                 f"`--speech {reference}` says one thing of a whole recording",
-                "name one that gives a sequence: logmel, mfcc, whisper-tiny-en",
+                _SEQUENCES,
             )
     return keys
 

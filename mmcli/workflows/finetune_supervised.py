@@ -34,7 +34,8 @@ from mmcli.workflows.finetune_report import finetune_page
 from mmcli.workflows.finetune_report_analysis import Analysis, analyse
 from mmcli.workflows.finetune_report_card import finetune_card
 from mmcli.workflows.finetune_scalars import SCALARS, scalars_file
-from mmcli.workflows.finetune_tune import Tuned, tune
+from mmcli.workflows.finetune_tune import tune
+from mmcli.workflows.finetune_tuned import Tuned
 from mmcli.workflows.finetune_unimodal import unimodal_labels
 from mmcli.workflows.fuse_contest import (
     LATE_MEAN,

@@ -5,8 +5,7 @@ nothing about tables or reports.
 """
 
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -20,19 +19,15 @@ from mmcli.engine.decoding import DecodePool, worker_count
 from mmcli.engine.device import Placement
 from mmcli.engine.parts import PartReader
 from mmcli.engine.training import TrainOptions, train
-from mmcli.fusion.inputs import Inputs, Rows
+from mmcli.fusion.inputs import Rows
 from mmcli.fusion.model import probabilities
 from mmcli.fusion.network import Late
 from mmcli.fusion.own_labels import OwnLabels
 from mmcli.metrics.choice import Measure
 from mmcli.store.artifact import ArtifactWriter
-from mmcli.store.manifest import file_record
 from mmcli.store.reader import Store
-from mmcli.store.slugs import slug_of
-from mmcli.store.tensors import save_tensors
 from mmcli.tasks.end_to_end import EndToEnd
 from mmcli.tasks.towers import Source, Tower, TowersAndFusion
-from mmcli.tasks.tuned_encoder import tuned_card
 from mmcli.tasks.tuned_inputs import tuned_inputs
 from mmcli.tuning.checkpointing import checkpointed
 from mmcli.tuning.rates import layer_rates
@@ -40,6 +35,7 @@ from mmcli.tuning.strategy import StrategyOptions, apply
 from mmcli.workflows.finetune_config import FinetuneConfig, Listeners
 from mmcli.workflows.finetune_parts import part_columns
 from mmcli.workflows.finetune_plan import FROZEN, Plan
+from mmcli.workflows.finetune_tuned import Tuned, TunedTower
 from mmcli.workflows.fuse_data import FuseData
 from mmcli.workflows.fuse_fit import Contest
 from mmcli.workflows.queries import reference_of
@@ -49,63 +45,6 @@ RATES = {"full": 2e-5, "last-n": 5e-5, "gradual": 5e-5, "bitfit": 5e-4}
 NEW_RATE = 5e-4
 EPOCHS = 5
 BATCH = 32
-
-
-@dataclass(frozen=True)
-class TunedTower:
-    """One tower that learned: its base, its strategy, the tensors that changed."""
-
-    key: str
-    encoder: Encoder
-    reference: str
-    strategy: str
-    options: StrategyOptions
-    trainable: int
-    total: int
-    base_sha256: str
-    state: Mapping[str, Any]
-
-
-@dataclass
-class Tuned:
-    """What the second stage gives.
-
-    val, test: probabilities or values `(seeds, rows, …)`. inputs: what the kept towers say of the
-    validation and the judged rows. told: what the report says.
-    """
-
-    name: str
-    val: Any
-    test: Any
-    parameters: int
-    kept_seed: int
-    fusion: Any
-    inputs: Inputs
-    towers: list[TunedTower]
-    history: list[dict[str, Any]]
-    told: dict[str, Any]
-
-    def write(self, writer: ArtifactWriter) -> dict[str, Any]:
-        """Write each tower's file; what `config.json` says of them, by key."""
-        found = {}
-        for tower in self.towers:
-            file = writer.file(f"tower-{slug_of(tower.key)}", ".safetensors")
-            arrays = {n: np.array(v.detach().float().cpu().numpy()) for n, v in tower.state.items()}
-            save_tensors(file, arrays, {"strategy": tower.strategy})
-            card = tuned_card(tower.encoder.card, str(file_record(file)["sha256"]))
-            found[tower.key] = {
-                "modality": card.modality,
-                "reference": tower.reference,
-                "strategy": tower.strategy,
-                "tune": asdict(tower.options),
-                "file": file.name,
-                "base_sha256": tower.base_sha256,
-                "weights_sha256": card.weights_sha256,
-                "space": card.space,
-                "trainable": tower.trainable,
-                "parameters": tower.total,
-            }
-        return found
 
 
 def tune(

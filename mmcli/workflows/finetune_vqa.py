@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 
 from mmcli.core.errors import BadInput
-from mmcli.engine.device import place, probe
 from mmcli.store.artifact import ArtifactWriter, check_artifact_output
 from mmcli.tasks.vqa import build
 from mmcli.workflows.finetune_config import FinetuneConfig, Listeners
 from mmcli.workflows.finetune_features import FEATURES
 from mmcli.workflows.finetune_plan import told
-from mmcli.workflows.finetune_vqa_features import Features, open_tokens
+from mmcli.workflows.finetune_vqa_features import Features, open_tokens, place_network
 from mmcli.workflows.finetune_vqa_files import MODEL_KIND, write_vqa_model
 from mmcli.workflows.finetune_vqa_fit import Setting, contest
 from mmcli.workflows.finetune_vqa_plan import VqaPlan, vqa_plan
@@ -88,7 +87,7 @@ def _setting(config: FinetuneConfig, plan: VqaPlan, features: Features) -> Setti
     train, val = (plan.parts[name][whole[plan.parts[name]]] for name in ("train", "val"))
     if not len(train):
         raise BadInput(f"no train row of `{config.data}` has picture and question", "extract both")
-    placement = place(config.device, config.precision, probe())
+    placement = place_network(config.device, config.precision)
     return Setting(features.asked, plan.targets, train, val, plan.settings, placement, config)
 
 

@@ -17,7 +17,6 @@ from mmcli.core.errors import BadInput, UsageError
 from mmcli.core.registry import suggestion
 from mmcli.data.answers import Answers
 from mmcli.data.splits import SplitOptions
-from mmcli.engine.device import place, probe
 from mmcli.store.bindings import compare_binding
 from mmcli.store.manifest import MANIFEST, file_record
 from mmcli.store.slugs import slug_of
@@ -25,7 +24,13 @@ from mmcli.tasks.vqa_learning import BOTH, Run, probabilities
 from mmcli.tasks.vqa_tokens import Asked, Rows, blocks
 from mmcli.workflows.finetune_config import Listeners
 from mmcli.workflows.finetune_vqa_data import VqaRows, read_rows
-from mmcli.workflows.finetune_vqa_features import Wanted, bank_of, open_tokens, refuse_long
+from mmcli.workflows.finetune_vqa_features import (
+    Wanted,
+    bank_of,
+    open_tokens,
+    place_network,
+    refuse_long,
+)
 from mmcli.workflows.finetune_vqa_files import VqaModel, open_vqa_model
 from mmcli.workflows.finetune_vqa_judge import MEASURE, said, score_row
 from mmcli.workflows.predict import PredictConfig
@@ -132,7 +137,7 @@ def predict_vqa(config: VqaPredict, listeners: Listeners | None = None) -> dict[
     report["warnings"] += lines
     answerable = chosen[_answerable(asked, chosen, config.without)]
     report["unanswered"] = len(chosen) - len(answerable)
-    placement = place(config.device, config.precision, probe())
+    placement = place_network(config.device, config.precision)
     reads = tuple(name for name in BOTH if name not in config.without)
     run = Run(placement.device, placement.dtype, reads)
     network = model.network.to(placement.device)

@@ -2,9 +2,9 @@
 
 Made at run time and never kept in the repository: the stamps (`tuxpaint-stamps-default`, GPL-2 and
 what its copyright file says of single pictures) by apt, the photographs (public domain, CC0) from
-the scikit-image package. Held out are stamps, by caption, and photographs: no test picture shows
-anything that a train picture did. Category = first folder; the captions in questions are the
-package's own English and zh_CN ones, the other Chinese words are ours.
+the scikit-image package. Held out are stamps, by caption, and photographs, other ones of each seed:
+no test picture shows anything that a train picture did. Category = first folder; the captions in
+questions are the package's own English and zh_CN ones, the other Chinese words are ours.
 """
 
 import hashlib
@@ -20,13 +20,13 @@ from PIL import Image
 
 Row = dict[str, Any]
 SIDE = 224
+LANGUAGES = {"en": "English", "zh": "Chinese"}
 #: Category by folder: in English and in Chinese.
 CATEGORIES = {
     "animals": ("animal", "动物"),
     "food": ("food", "食物"),
     "household": ("household item", "家居用品"),
     "plants": ("plant", "植物"),
-    "clothes": ("clothing", "衣服"),
     "vehicles": ("vehicle", "交通工具"),
     "town": ("building or sign", "建筑或标志"),
 }
@@ -35,7 +35,7 @@ COLOURS = (
     ("red", "红色", 345), ("orange", "橙色", 15), ("yellow", "黄色", 42), ("green", "绿色", 70),
     ("blue", "蓝色", 165), ("purple", "紫色", 260),
 )  # fmt: skip
-GREYS = (("black", "黑色"), ("grey", "灰色"), ("white", "白色"))
+GREYS = (("brown", "棕色"), ("black", "黑色"), ("grey", "灰色"), ("white", "白色"))
 #: Share of a stamp's pixels that must have a colour for it to be asked for.
 CLEAR = 0.55
 PLACES = (("left", "左边"), ("right", "右边"))
@@ -60,11 +60,11 @@ def make_collages(stamps: Path, photographs: Path, folder: Path, n: int, seed: i
     if table.exists():
         return table
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    known = _by_split(read_stamps(stamps))
+    known = _by_split(read_stamps(stamps), seed)
     grounds: dict[str, list[Path]] = defaultdict(list)
     for path in sorted([*photographs.glob("*.png"), *photographs.glob("*.jpg")]):
         if Image.open(path).mode == "RGB" and min(Image.open(path).size) >= SIDE:
-            grounds[_part(path.stem)].append(path)
+            grounds[_part(path.stem, seed)].append(path)
     rows: list[Row] = []
     for number in range(n):
         draw = Random(f"collage {seed} {number}")
@@ -87,20 +87,20 @@ def read_stamps(root: Path) -> list[Stamp]:
         lines = text.read_text("utf-8", "replace").splitlines()
         chinese = [line.partition("=")[2] for line in lines if line.startswith("zh_CN.utf8=")]
         english = lines[0].strip().rstrip(".!")
-        if chinese and chinese[0].strip() and len(english.split()) <= 6:
+        if chinese and chinese[0].strip() and len(english.split()) <= 8:
             found.append(Stamp(path, category, english, chinese[0].strip(" 。！."), _colour(path)))
     return found
 
 
-def _by_split(stamps: list[Stamp]) -> dict[str, dict[str, list[Stamp]]]:
+def _by_split(stamps: list[Stamp], seed: int) -> dict[str, dict[str, list[Stamp]]]:
     found: dict[str, dict[str, list[Stamp]]] = {n: defaultdict(list) for n in SPLITS}
     for stamp in stamps:
-        found[_part(stamp.english)][stamp.category].append(stamp)
+        found[_part(stamp.english, seed)][stamp.category].append(stamp)
     return found
 
 
-def _part(text: str) -> str:
-    share = int(hashlib.sha256(text.encode()).hexdigest(), 16) % 1000 / 1000
+def _part(text: str, seed: int) -> str:
+    share = int(hashlib.sha256(f"{seed} {text}".encode()).hexdigest(), 16) % 1000 / 1000
     for name, size in SPLITS.items():
         share -= size
         if share < 0:
@@ -126,7 +126,8 @@ def _colour(path: Path) -> int | None:
     code = (np.searchsorted(starts[1:], hue, "right")) % len(COLOURS)
     code = np.where(hue >= starts[0], 0, code)
     plain = (spread < 0.15 * np.maximum(top, 0.3)) | (top < 0.2)
-    shade = np.where(top < 0.3, 0, np.where(top < 0.8, 1, 2))
+    code = np.where((code == 1) & (top < 0.65), len(COLOURS), code)
+    shade = np.where(top < 0.3, 1, np.where(top < 0.8, 2, 3))
     code = np.where(plain, len(COLOURS) + shade, code)
     counts = np.bincount(code, minlength=len(COLOURS) + len(GREYS)) / len(code)
     return int(counts.argmax()) if counts.max() >= CLEAR else None
@@ -166,7 +167,6 @@ def _collage(
     base = {
         "image": image,
         "split": split,
-        "photo": "",
         "stamps": "|".join(s.english for s in chosen),
     }
     rows = []
@@ -178,8 +178,8 @@ def _collage(
                     **base,
                     "question": question,
                     "answer": answer,
-                    "type": f"{kind} {language}",
-                    "language": language,
+                    "type": LANGUAGES[language],
+                    "kind": kind,
                 }
             )
     return rows

@@ -12,6 +12,8 @@ from mmcli.align.registry import METHODS as ALIGN
 from mmcli.core.registry import load_attribute
 from mmcli.fusion.registry import DEFAULTS, fusion_method
 from mmcli.fusion.registry import METHODS as FUSE
+from mmcli.tasks.registry import TASKS
+from mmcli.tuning.registry import STRATEGIES
 from mmcli.workflows.align_train import parse_method
 from mmcli.workflows.methods import describe_method, list_methods, spellings
 from tests.cli.test_startup import HEAVY, imported
@@ -31,7 +33,9 @@ def test_an_example_imports_only_what_it_runs() -> None:
 
 def test_rows_in_every_format(run: Run) -> None:
     rows = json.loads(run("methods", "--json").stdout)
-    assert [row["name"] for row in rows] == NAMES and len(rows) == len([*ALIGN, *FUSE])
+    assert [row["name"] for row in rows] == NAMES and len(rows) == len(
+        [*ALIGN, *FUSE, *TASKS, *STRATEGIES]
+    )
     lines = run("methods", "list", "--format", "jsonl").stdout.splitlines()
     assert [json.loads(line) for line in lines] == rows
     tsv = [line.split("\t") for line in run("methods", "--format", "tsv").stdout.splitlines()]
@@ -89,7 +93,7 @@ def test_names_mean_what_the_commands_take_them_for() -> None:
             assert parse_method(name.removeprefix("align:")) == found
     # no name of one registry hides one of the other
     taken = {n for n in known if n.count(":") == 0}
-    assert len(taken) == len([*ALIGN, *FUSE, *DEFAULTS])
+    assert len(taken) == len([*ALIGN, *FUSE, *DEFAULTS, *TASKS, *STRATEGIES])
 
 
 def test_show_as_text_and_as_json(run: Run) -> None:
@@ -127,7 +131,7 @@ def test_what_is_not_known(words: tuple[str, ...], hint: str, run: Run) -> None:
 # -- the contract of both registries ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("finetune:")])
 def test_every_method_is_explained(name: str) -> None:
     report = describe_method(name)
     for field in ("summary", "formula", "paper", "shapes"):
@@ -139,3 +143,20 @@ def test_every_method_is_explained(name: str) -> None:
     assert sum(len(re.findall(r"\d", line)) for line in lines) >= 3
     assert load_attribute(report["code"]) is not None
     json.dumps(report, allow_nan=False)
+
+
+@pytest.mark.parametrize("name", STRATEGIES.names())
+def test_every_strategy_is_explained(name: str) -> None:
+    report = describe_method(f"finetune:{name}")
+    for field in ("summary", "formula", "trains"):
+        assert report[field].strip() == report[field] != "", field
+    assert re.search(r"\b(18|19|20)\d\d\b", report["paper"]), "a paper has a year"
+    assert len(report["example"]) >= 2
+    assert load_attribute(report["code"]) is not None
+
+
+@pytest.mark.parametrize("name", TASKS.names())
+def test_every_task_is_explained(name: str) -> None:
+    report = describe_method(f"finetune:{name}")
+    assert report["summary"] and report["needs"]
+    assert load_attribute(report["code"]) is not None

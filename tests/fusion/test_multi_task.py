@@ -103,8 +103,7 @@ def test_the_loss_of_given_labels_is_that_of_a_loop() -> None:
                 for m in range(3)
                 if shown[i, m] and not np.isnan(values[row, m])
             ]
-            wanted = 0.7 * sum(each) / len(each) if each else 0.0
-            assert found[member, i].item() == pytest.approx(wanted, abs=1e-6)
+            assert found[member, i].item() == pytest.approx(0.7 * sum(each), abs=1e-6)
     assert found[0, 2] == 0  # the row without a label of its own
     assert not list(targets.state_dict())  # what is given is no state
 
@@ -175,7 +174,7 @@ def test_generated_labels_are_those_of_a_loop() -> None:
             each.append(share * huber(parts[1, i, m, 0] - (own - 0.5) / 2.0))
             assert kept.values[row, m] == pytest.approx(own, abs=2e-5)
             assert kept.shares[row, m] == pytest.approx(share, abs=2e-5)
-        assert losses[1, i].item() == pytest.approx(np.mean(each), abs=2e-5)
+        assert losses[1, i].item() == pytest.approx(sum(each), abs=2e-5)
     # what was generated is given on, and then costs the same
     given = OwnTargets(kept, OBJECTIVE, whole, train, known)
     again = given.losses(torch.from_numpy(parts[1:]), batch, shown)

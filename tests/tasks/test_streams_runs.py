@@ -212,6 +212,7 @@ def test_bad_data_is_one_line(run_here: Run, tmp_path: Path, last: Row, said: st
         ({"only": ("text",)}, UsageError, "recordings have no text"),
         ({"only": ("image",)}, BadInput, "no recording has any of image"),
         ({"encoders": {"speech": ("logmell",)}}, UsageError, "logmell"),
+        ({"encoders": {"speech": ("whisper-tiny-en-minilm",)}}, UsageError, "says words"),
         ({"options": {"rate_hz": "1000"}}, UsageError, "rate_hz=1000"),
         ({"options": {"rate": "10"}}, UsageError, "--set rate"),
         ({"classes": ("dog", "cow")}, BadInput, "class `cow` occurs in no train row"),
