@@ -8,6 +8,7 @@ from mmcli.report.media import make_thumbnails, picture
 from mmcli.report.page import figure, paragraph, section, table
 from mmcli.report.page import page as whole_page
 from mmcli.report.page import text as escaped
+from mmcli.report.reliability import ReliabilityCurve, reliability_chart
 from mmcli.workflows.finetune_vqa_judge import MEASURE
 
 _CURVES = ("loss", "score")
@@ -36,6 +37,7 @@ def page(report: Mapping[str, Any], history: Mapping[str, Sequence[Mapping[str, 
                 rows_of(report["hidden"]),
             ],
         ),
+        section("Calibration", [_calibration(report["calibration"])]),
         section("Most confident errors", [_errors(report["errors"])]),
         section("Frequent answers", [rows_of(report["answers"])]),
         section("Curves", _curves(history)),
@@ -74,7 +76,7 @@ def card(report: Mapping[str, Any], command: str) -> str:
     return f"""# Answers to questions about pictures
 
 One of {report["vocabulary"]} answers that the train rows have, by `{report["method"]}` on frozen
-features ({keys}). {report["parameters"]} parameters learned.
+features. {keys}. {report["parameters"]} parameters learned.
 
 ## Made by
 
@@ -86,7 +88,7 @@ features ({keys}). {report["parameters"]} parameters learned.
 
 ## How good it is
 
-Of the {report["scored_rows"]} rows, with 95 % intervals over pictures:
+Of the {report["scored_rows"]} rows, with 95 % intervals over values of `{report["groups"]}`:
 
 | {" | ".join(names)} |
 | --- | --- | --- | --- |
@@ -113,6 +115,12 @@ def _errors(errors: Sequence[Mapping[str, Any]]) -> str:
     if not tiles:
         return paragraph("none", note=True)
     return f'<div class="grid">{"".join(tiles)}</div>\n'
+
+
+def _calibration(found: Mapping[str, Any]) -> str:
+    curve = ReliabilityCurve("answers", found["stated"], found["observed"], found["rows"])
+    words = f"how sure it is against what that scores; expected error {found['ece']:.3f}"
+    return figure(reliability_chart([curve]), words)
 
 
 def _curves(history: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from mmcli.metrics.probabilities import bin_probabilities, calibration_error, reliability
 from mmcli.tasks.vqa import majority
 from mmcli.tasks.vqa_tokens import Rows
 from mmcli.workflows.finetune_config import FinetuneConfig
@@ -61,6 +62,8 @@ def vqa_report(
         "keys": {name: list(keys) for name, keys in features.keys.items()},
         "table": table,
         "by_type": by_type(each, types, groups, config.seed),
+        "calibration": _calibration(shares, each[0].scores),
+        "groups": config.splits.group_by or "image",
         "hidden": _hidden(plan, features, models[0], rows, groups, config.seed),
         "verdicts": verdicts,
         "errors": _errors(plan, rows, shares, each[0].scores),
@@ -68,6 +71,7 @@ def vqa_report(
         "lines": [line_of(found) for found in verdicts],
         "chosen": {
             **setting.settings.told(),
+            "layers": list(plan.wanted.layers),
             "epochs": setting.settings.schedule(len(setting.train), config.tricks.epochs),
             "lr": config.tricks.head_lr,
         },
@@ -86,6 +90,18 @@ def vqa_report(
         "by type of question": report["by_type"],
     }
     return report
+
+
+def _calibration(shares: Any, scores: Any) -> dict[str, Any]:
+    """How sure the model is of what it says, and what that scores, in bins of sureness."""
+    binned = bin_probabilities(shares.max(axis=1).astype(np.float64), scores)
+    seen = reliability(binned)
+    return {
+        "ece": calibration_error(binned),
+        "rows": seen.rows.tolist(),
+        "stated": seen.stated.tolist(),
+        "observed": seen.observed.tolist(),
+    }
 
 
 def _texts(shares: Any, vocabulary: tuple[str, ...]) -> list[str]:

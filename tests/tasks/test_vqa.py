@@ -61,7 +61,8 @@ def test_what_is_written(trained: tuple[Path, dict[str, Any]]) -> None:
     config = json.loads((path / manifest["config"]).read_text("utf-8"))
     assert sorted(config["answers"]) == ["blue", "green", "pink", "red"]
     page = (path / manifest["report"]).read_text("utf-8")
-    assert "Most confident errors" in page and "most frequent answer" in page
+    assert "Most confident errors" in page and "Calibration" in page
+    assert "most frequent answer" in page
     history = (path / manifest["history"]).read_text("utf-8").splitlines()
     models = {json.loads(line)["model"] for line in history}
     assert models == {"votes", "question only", "picture only"}
@@ -245,31 +246,28 @@ def test_bad_rows_are_named_before_anything_is_written(
     assert not (tmp_path / "model").exists()
 
 
-def test_an_answer_never_seen_is_counted_and_scores_nothing(tmp_path: Path) -> None:
-    table = picture_table(tmp_path / "data", r8={"answer": "violet"}, r9={"answer": None})
+def test_what_cannot_be_asked_or_scored_is_counted(tmp_path: Path) -> None:
+    """An answer never seen, one that is not known, a broken picture, a question that is empty."""
+    changes = {"r8": {"answer": "violet"}, "r9": {"answer": None}, "r3": {"text": ""}}
+    table = picture_table(tmp_path / "data", **changes)
+    (tmp_path / "data/0.png").write_bytes(b"no picture")
     told: list[str] = []
-    report = finetune(
-        config_of(table, tmp_path / "model", tricks={"epochs": 1}), Listeners(told.append)
-    )
+    config = config_of(table, tmp_path / "model", on_error="skip", tricks={"epochs": 1})
+    report = finetune(config, Listeners(told.append))
     (line,) = [line for line in told if line.startswith("1 test rows have answers")]
     assert "(id p4-left): answer `violet`" in line
     assert "1 rows have no answer in `answer`: left out" in told
-    assert report["unanswerable"] == 1 and report["rows"]["test"] == 7
+    assert "1 rows are left out: the question is empty" in told
+    assert any("1 pictures cannot be read, 2 rows are left out" in line for line in told)
+    assert report["unanswerable"] == 1 and report["rows"] == {"train": 9, "val": 4, "test": 7}
     assert report["vocabulary_ceiling"] == pytest.approx(6 / 7)
 
 
-def test_broken_pictures_can_be_left_out(tmp_path: Path) -> None:
+def test_a_broken_picture_is_named(tmp_path: Path) -> None:
     table = picture_table(tmp_path / "data")
     (tmp_path / "data/0.png").write_bytes(b"no picture")
     with pytest.raises(MmcliError, match="p0-left"):
         finetune(config_of(table, tmp_path / "model"))
-    told: list[str] = []
-    skipping = config_of(
-        table, tmp_path / "model", on_error="skip", force=True, tricks={"epochs": 1}
-    )
-    report = finetune(skipping, Listeners(told.append))
-    assert report["rows"]["train"] == 10
-    assert any("1 pictures cannot be read, 2 rows are left out" in line for line in told)
 
 
 @pytest.mark.parametrize(
