@@ -145,5 +145,8 @@ class PairNetwork(nn.Module):
 
     def computed(self, name: str) -> Mapping[str, Encoder]:
         """The encoders whose vectors of a modality are computed anew, by key."""
-        tower: Any = self.live[name] if name in self.live else None
-        return tower.readers[0] if tower is not None else {}
+        if name not in self.live:  # a ModuleDict, which has no `get`
+            return {}
+        tower: Any = self.live[name]
+        found: Mapping[str, Encoder] = tower.readers[0]
+        return found

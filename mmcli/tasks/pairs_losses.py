@@ -141,8 +141,9 @@ def judged(
 ) -> dict[str, Any]:
     """What `Joint` is worth on rows it did not learn from, {} without one.
 
-    `own above hard`, `own above any`: how often an own partner gets a higher logit than a wrong one,
-    drawn as in training or from all; a half by chance. `restored NAME`: the share of the variance that is given back, at most 1.
+    `own above hard`, `own above any`: how often an own partner gets a higher logit than a wrong
+    one, drawn as in training or from all; a half by chance. `restored NAME`: the share of the
+    variance that is given back, at most 1.
     """
     joint = network.joint
     if joint is None:

@@ -8,7 +8,7 @@ slower stays until the next. Plain numpy; knows nothing about models.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,17 +50,26 @@ class AbsentTrack:
 
 
 class SoundTrack:
-    """Sequences of one or more encoders over the same recordings, averaged within each step."""
+    """Sequences of one or more encoders over the same recordings, averaged within each step.
 
-    def __init__(self, store: Store, keys: Sequence[str], durations: Any, rate_hz: float) -> None:
+    durations: seconds of the recordings in the store, by the caller's row, in the store's order.
+    """
+
+    def __init__(
+        self, store: Store, keys: Sequence[str], durations: Mapping[int, float], rate_hz: float
+    ) -> None:
         self._sequences = [MappedSequences(store, key) for key in keys]
         self._present = np.logical_and.reduce([store.has(key).astype(bool) for key in keys])
+        self._places = {row: place for place, row in enumerate(durations)}
         self._durations, self._rate_hz = durations, rate_hz
         self.dim = sum(sequence.dim for sequence in self._sequences)
 
     def take(self, row: int, steps: int) -> Part:
-        found = [sequence.take([row])[0] for sequence in self._sequences]
-        if not self._present[row] or not all(map(len, found)):
+        place = self._places.get(row, -1)
+        found = []
+        if place >= 0 and self._present[place]:
+            found = [sequence.take([place])[0] for sequence in self._sequences]
+        if not found or not all(map(len, found)):
             return np.zeros((0, self.dim), np.float32), np.full(steps, -1, np.int64)
         duration_s = self._durations[row]
         parts = [pooled(values, duration_s, steps, self._rate_hz) for values in found]

@@ -25,6 +25,8 @@ SAMPLE_ENTRIES = 1024
 LEAST_SCALE = 0.05
 #: Tokens are kept in memory up to so many bytes, else read where they lie.
 HELD_BYTES = 1_000_000_000
+#: Entries read at a time: their layers are larger than what is made of them.
+_READ = 256
 
 
 @dataclass
@@ -57,7 +59,8 @@ class TokenBank:
         first = self._read(known[:1])
         self.dim = first[0].shape[1] if first else 1
         if first and first[0].nbytes * len(known) <= HELD_BYTES:
-            self._held = self._read(np.arange(self.store.rows))
+            every = np.arange(self.store.rows)
+            self._held = [one for part in blocks(every, _READ) for one in self._read(part)]
 
     def _check_finite(self) -> None:
         for mapped in self._pooled:

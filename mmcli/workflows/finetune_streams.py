@@ -42,8 +42,9 @@ def run(config: FinetuneConfig, listeners: Listeners | None = None) -> dict[str,
     plan = _plan(config, settings, rows)
     if config.dry_run:
         return {"dry_run": True, **plan}
-    for line in (*rows.lines, _described(plan)):
-        listeners.message(line)
+    listeners.message(_described(plan))
+    for line in rows.lines:
+        listeners.message(f"warning: {line}")
     with ArtifactWriter(
         config.output,
         MODEL_KIND,
@@ -55,6 +56,7 @@ def run(config: FinetuneConfig, listeners: Listeners | None = None) -> dict[str,
         features = stream_features(
             _feature_config(config, settings, rows),
             rows.recordings,
+            sorted({*rows.train.tolist(), *rows.val.tolist(), *rows.test.tolist()}),
             writer.checkpoint / "features",
             listeners,
         )
@@ -66,7 +68,7 @@ def run(config: FinetuneConfig, listeners: Listeners | None = None) -> dict[str,
 
         field = train_all(config, settings, rows, features, writer.checkpoint, listeners, began)
         report = {**plan, **stream_report(config, rows, field)}
-        report["warnings"] = features.lines
+        report["warnings"] = [*rows.lines, *features.lines]
         report["seconds"] = round(time.monotonic() - began, 2)
         write_stream_model(writer, field[0], rows, settings, features, report, config)
     return report
@@ -76,10 +78,7 @@ def _feature_config(
     config: FinetuneConfig, settings: StreamSettings, rows: StreamRows
 ) -> FeatureConfig:
     return FeatureConfig(
-        source=config.data,
         encoders=rows.encoders,
-        mapping=config.mapping,
-        root=config.root,
         rate_hz=settings.rate_hz,
         workers=config.workers,
         device=config.device,

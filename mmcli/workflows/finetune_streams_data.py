@@ -94,7 +94,7 @@ def stream_rows(config: FinetuneConfig) -> StreamRows:
     if not any(recordings.rows[row].events for row in parts["train"]):
         raise BadInput(f"no train row of `{config.data}` has an event in `{column}`", splits.source)
     classes = _classes(recordings, parts, config)
-    lines = []
+    lines = recordings.lines(range(len(recordings.rows)))
     if not known.all():
         lines.append(f"{int((~known).sum())} recordings have no `{column}`: left out")
     return StreamRows(

@@ -6,8 +6,9 @@ where `--resume` finds them. Prints nothing.
 """
 
 import json
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import pyarrow as pa
 from mmcli.core.errors import BadInput, UsageError
 from mmcli.data.files import PartError
 from mmcli.data.streams.frames import cut_frames
-from mmcli.data.streams.recordings import Recordings
+from mmcli.data.streams.recordings import Recording, Recordings
 from mmcli.encoders.registry import PRESETS, resolve
 from mmcli.store.atomic import write_bytes
 from mmcli.store.bindings import binding
@@ -36,18 +37,17 @@ from mmcli.workflows.finetune_config import Listeners
 DEFAULT_ENCODERS = {"speech": ("logmel",), "image": ("efficientnet-lite0",)}
 MODALITIES = tuple(DEFAULT_ENCODERS)
 _SEQUENCES = "name one that hears each moment: logmel, mfcc, whisper-tiny-en"
+#: Digits of a row's number in the tables of parts.
+_DIGITS = 8
 #: How each is called in a table.
 NOUNS = {"speech": "sound", "image": "pictures"}
 
 
 @dataclass(frozen=True)
 class FeatureConfig:
-    """Where recordings come from, and who hears and sees them. encoders: by modality."""
+    """Who hears and sees the recordings, and on what grid. encoders: by modality."""
 
-    source: str
     encoders: Mapping[str, tuple[str, ...]]
-    mapping: Mapping[str, str]
-    root: str | None
     rate_hz: float
     workers: int | None = None
     device: str = "auto"
@@ -100,49 +100,53 @@ def stream_encoders(
 
 
 def stream_features(
-    config: FeatureConfig, recordings: Recordings, folder: Path, listeners: Listeners
+    config: FeatureConfig,
+    recordings: Recordings,
+    rows: Sequence[int],
+    folder: Path,
+    listeners: Listeners,
 ) -> StreamFeatures:
-    """Extract what is not there yet, and open it. folder: of the unfinished run.
+    """Extract what is not there yet of these rows, and open it. folder: of the unfinished run.
 
     Raises UsageError for an encoder of sounds that gives no sequence.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lines = [f"{recordings.where(row)}: {why}" for row, why in recordings.unreadable.items()]
-    found = StreamFeatures({}, {}, {}, lines)
+    some = [recordings.rows[row] for row in rows if recordings.rows[row].duration_s > 0]
+    found = StreamFeatures({}, {}, {}, [])
     for name in config.encoders:
         if name == "speech":
-            store = _extract(config, folder / "sound", config.source, name, listeners)
+            heard = [one for one in some if one.speech is not None]
+            table = _sounds(folder, heard)
+            store = _extract(config, folder / "sound", table, name, listeners)
             keys = _sequences(store, config.encoders[name])
-            durations = np.array([one.duration_s for one in recordings.rows])
+            durations = {one.row: one.duration_s for one in heard}
             found.tracks[name] = SoundTrack(store, keys, durations, config.rate_hz)
         else:
-            shown, notes = _shown(recordings, folder, listeners)
+            shown, notes = _shown(recordings, some, folder, listeners)
             found.lines.extend(notes)
-            store = _extract(config, folder / "pictures", "", name, listeners)
+            table = folder / "frames" / "frames.jsonl"
+            store = _extract(config, folder / "pictures", table, name, listeners)
+            shutil.rmtree(table.parent, ignore_errors=True)
             keys = list(store.keys)
             found.tracks[name] = PictureTrack(store, keys, shown, config.rate_hz)
-        found.lines.extend(_failures(store, name))
+        found.lines.extend(_failures(store, name, recordings))
         found.stores[name] = store
         found.bindings[name] = {key: binding(store.keys[key]) for key in keys}
     return found
 
 
 def _extract(
-    config: FeatureConfig, path: Path, source: str, modality: str, listeners: Listeners
+    config: FeatureConfig, path: Path, table: Path, modality: str, listeners: Listeners
 ) -> Store:
-    """The store of one modality: made, or found finished."""
-    frames = path.parent / "frames"
+    """The store of one modality: made from a table of parts, or found finished."""
     if not (path / MANIFEST).is_file():
-        of_source = bool(source)
         extract(
             ExtractConfig(
-                source=source or str(frames / "frames.jsonl"),
+                source=str(table),
                 output=str(path),
                 encoders={modality: config.encoders[modality]},
                 only=(modality,),
-                mapping=config.mapping if of_source else {},
-                root=config.root if of_source else None,
-                sequence=of_source,
+                sequence=modality == "speech",
                 workers=config.workers,
                 device=config.device,
                 precision=config.precision,
@@ -151,9 +155,21 @@ def _extract(
             ),
             ExtractListeners(listeners.message, listeners.progress),
         )
-    if modality == "image":
-        shutil.rmtree(frames, ignore_errors=True)
     return Store.open(path, config.verify)
+
+
+def _sounds(folder: Path, heard: Sequence[Recording]) -> Path:
+    """A table of the recordings that have a sound, called by their rows."""
+    if not heard:
+        raise BadInput("no recording can be read", "`--only image` leaves them out")
+    path = folder / "sound.jsonl"
+    rows = ({"id": _id_of(one.row), "speech": os.path.abspath(str(one.speech))} for one in heard)
+    write_bytes(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+    return path
+
+
+def _id_of(row: int) -> str:
+    return f"{row:0{_DIGITS}d}"
 
 
 def _sequences(store: Store, references: tuple[str, ...]) -> list[str]:
@@ -169,7 +185,7 @@ def _sequences(store: Store, references: tuple[str, ...]) -> list[str]:
 
 
 def _shown(
-    recordings: Recordings, folder: Path, listeners: Listeners
+    recordings: Recordings, some: Sequence[Recording], folder: Path, listeners: Listeners
 ) -> tuple[dict[int, Shown], list[str]]:
     """Which pictures each recording shows, and when; the pictures are cut where that was not done.
 
@@ -177,20 +193,22 @@ def _shown(
     """
     path = folder / "shown.parquet"
     if not path.is_file():
-        _cut(recordings, folder, path, listeners)
+        _cut(some, folder, path, listeners)
     table = read_rows(open_parquet(path), path)
     row, start_s, picture = (
         table.column(name).to_numpy() for name in ("row", "start_s", "picture")
     )
+    numbers, first = np.unique(row, return_index=True)  # rows are in order
+    parts = (np.split(values, first[1:]) for values in (start_s, picture.astype(np.int64)))
     found = {
-        int(one): Shown(start_s[row == one], picture[row == one].astype(np.int64))
-        for one in np.unique(row[picture >= 0])
+        int(one): Shown(starts, pictures)
+        for one, starts, pictures in zip(numbers, *parts, strict=True)
     }
     broken = json.loads((folder / "broken.json").read_text("utf-8"))
-    return found, [f"{recordings.where(int(row))}: {why}" for row, why in broken.items()]
+    return found, [f"{recordings.where(int(one))}: {why}" for one, why in broken.items()]
 
 
-def _cut(recordings: Recordings, folder: Path, path: Path, listeners: Listeners) -> None:
+def _cut(some: Sequence[Recording], folder: Path, path: Path, listeners: Listeners) -> None:
     """Write every different frame, the table of them, and when each is shown."""
     frames = folder / "frames"
     shutil.rmtree(frames, ignore_errors=True)
@@ -200,10 +218,10 @@ def _cut(recordings: Recordings, folder: Path, path: Path, listeners: Listeners)
     broken: dict[int, str] = {}
     listeners.message("cutting moving pictures into frames")
     with (frames / "frames.jsonl").open("w", encoding="utf-8") as table:
-        for done, one in enumerate(recordings.rows, 1):
-            if one.image is not None and one.duration_s > 0:
+        for done, one in enumerate(some, 1):
+            if one.image is not None:
                 try:
-                    cut = cut_frames(one.image, frames, f"{one.row:07d}")
+                    cut = cut_frames(one.image, frames, _id_of(one.row))
                 except PartError as error:
                     broken[one.row], cut = f"image {error.message}", []
                 for start_s, name in cut:
@@ -211,7 +229,7 @@ def _cut(recordings: Recordings, folder: Path, path: Path, listeners: Listeners)
                         numbers[name] = len(numbers)
                         table.write(json.dumps({"id": Path(name).stem, "image": name}) + "\n")
                     shown.append((one.row, start_s, numbers[name]))
-            listeners.progress(done, len(recordings.rows))
+            listeners.progress(done, len(some))
     if not numbers:
         raise BadInput("no moving picture can be read", "`--only speech` leaves them out")
     write_bytes(folder / "broken.json", json.dumps(broken).encode())
@@ -228,10 +246,10 @@ def _cut(recordings: Recordings, folder: Path, path: Path, listeners: Listeners)
     )
 
 
-def _failures(store: Store, name: str) -> list[str]:
+def _failures(store: Store, name: str, recordings: Recordings) -> list[str]:
     count = store.manifest.get("failed", 0)
     if not count:
         return []
-    first = store.failures().to_pylist()[:1]
-    why = f", first: {first[0]['id']}: {first[0]['message']}" if first else ""
-    return [f"{count} {NOUNS[name]} could not be embedded{why}"]
+    first = store.failures().to_pylist()[0]
+    where = recordings.where(int(first["id"][:_DIGITS]))
+    return [f"{count} of {NOUNS[name]} could not be embedded, first {where}: {first['message']}"]

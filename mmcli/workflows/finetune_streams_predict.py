@@ -101,17 +101,16 @@ def predict_streams(
         config.output, KIND, options, fingerprint, force=config.force, resume=config.resume
     ) as writer:
         wanted = FeatureConfig(
-            source=config.data,
             encoders=encoders,
-            mapping=config.mapping,
-            root=config.root,
             rate_hz=model.rate_hz,
             workers=config.workers,
             device=config.device,
             precision=config.precision,
             verify=config.verify,
         )
-        features = stream_features(wanted, recordings, writer.checkpoint / "features", listeners)
+        features = stream_features(
+            wanted, recordings, rows.tolist(), writer.checkpoint / "features", listeners
+        )
         _check_bindings(model, features)
         said = _said(model, recordings, features, rows, config.device, listeners)
         write_table(writer.file("events", ".parquet"), _events_table(model, recordings, rows, said))
@@ -140,7 +139,7 @@ def predict_streams(
         )
     report["segments"] = len(said)
     report["found"] = len(kept(said, [rule.keep for rule in model.rules]))
-    report["warnings"] = features.lines
+    report["warnings"] = [*recordings.lines(rows.tolist()), *features.lines]
     return report
 
 

@@ -75,9 +75,7 @@ def test_align_scenes(shell, tmp_path: Path) -> None:  # type: ignore[no-untyped
         assert (tmp_path / "work" / name).stat().st_size > 10_000
 
 
-@pytest.mark.parametrize(
-    "script", ["tuxpaint_search", "align_stamps", "fuse_stamps", "fewshot"]
-)
+@pytest.mark.parametrize("script", ["tuxpaint_search", "align_stamps", "fuse_stamps", "fewshot"])
 def test_a_script_says_so_where_there_is_no_apt(script, shell, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     make_directory = shutil.which("mkdir")
     assert make_directory is not None

@@ -75,12 +75,13 @@ def test_tracks_of_a_store(tmp_path: Path) -> None:
         present={"speech": np.array([True, True, False])},
         sequences={"speech": sounds},
     )
-    track = SoundTrack(Store.open(store), ["speech"], np.array([1.0, 0.5, 0.2]), HZ)
-    values, index = track.take(0, 10)
+    track = SoundTrack(Store.open(store), ["speech"], {4: 1.0, 5: 0.5, 7: 0.2}, HZ)
+    values, index = track.take(4, 10)
     np.testing.assert_allclose(values, sounds[0].reshape(10, 10, 3).mean(1), atol=1e-6)
     assert index.tolist() == list(range(10))
-    values, index = track.take(2, 2)
-    assert values.shape == (0, 3) and index.tolist() == [-1, -1]
+    for row in (7, 6):  # without a sequence, and not in the store
+        values, index = track.take(row, 2)
+        assert values.shape == (0, 3) and index.tolist() == [-1, -1]
     vectors = np.arange(8, dtype=np.float32).reshape(4, 2)
     seen = np.array([True, True, True, False])
     write_store(tmp_path / "p", {"image": vectors}, {"n": [1] * 4}, present={"image": seen})

@@ -38,21 +38,13 @@ class StreamTally:
             self._events.append((row["split"], row["events"]))
 
     def facts(self) -> dict[str, Any]:
-        """splits, hours, events by class and split, best mean average precision by split."""
+        """splits, hours, events by class, best mean average precision by split."""
         splits = Counter(split for split, _ in self._events)
-        by_class = {
-            kind.name: Counter(
-                split for split, events in self._events for e in events if e["class"] == kind.name
-            )
-            for kind in KINDS
-        }
+        by_class = Counter(e["class"] for _, events in self._events for e in events)
         return {
             "splits": dict(sorted(splits.items())),
             "hours": round(self._seconds / 3600, 3),
-            "events": {
-                name: {"all": counts.total(), **dict(sorted(counts.items()))}
-                for name, counts in by_class.items()
-            },
+            "events": {kind.name: by_class[kind.name] for kind in KINDS},
             "best_map": {
                 split: stream_ceilings([events for s, events in self._events if s == split])
                 for split in sorted(splits)

@@ -58,7 +58,7 @@ def describe(options: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     rate_hz = options["rate_hz"]
     classes = [
         f"| {kind.name} | {kind.sound or '–'} | {kind.picture.replace('_', ' ') or '–'} "
-        f"| {facts['events'][kind.name]['all']} |\n"
+        f"| {facts['events'][kind.name]} |\n"
         for kind in KINDS
     ]
     best = [

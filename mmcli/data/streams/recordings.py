@@ -9,7 +9,7 @@ import json
 import math
 import os
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -67,6 +67,14 @@ class Recordings:
     rows: list[Recording]
     where: Callable[[int], str]
     unreadable: dict[int, str] = field(default_factory=dict)
+
+    def lines(self, rows: Iterable[int], most: int = 3) -> list[str]:
+        """What a reader must know of these rows: how many cannot be read, and the first ones."""
+        found = [row for row in rows if row in self.unreadable]
+        lines = [f"{self.where(row)}: {self.unreadable[row]}" for row in found[:most]]
+        if len(found) > most:
+            lines.append(f"{len(found) - most} more rows have a part that cannot be read")
+        return lines
 
 
 def read_recordings(source: Source, spec: str, column: str, *, labelled: bool) -> Recordings:
