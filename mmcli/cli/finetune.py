@@ -196,6 +196,14 @@ def finetune(
             "--leave-out", help="Also train without each value of a column and score on it."
         ),
     ] = "",
+    between: Annotated[
+        list[str] | None,
+        typer.Option("--between", help="The two modalities of a pair, as in text,image."),
+    ] = None,
+    positive_by: Annotated[
+        str,
+        typer.Option("--positive-by", help="Rows of one value of this column belong together."),
+    ] = "",
     hot: Hot = None,
     quality: Annotated[
         str, typer.Option("--quality", help="fast, medium or best: chooses what is not said.")
@@ -308,6 +316,8 @@ def finetune(
         options={
             "tabular": tuple(words_of(tabular)),
             "layers": numbers_of("--layers", layers),
+            **({"between": tuple(words_of(between))} if between else {}),
+            **({"positive_by": positive_by} if positive_by else {}),
             **({"unimodal": unimodal} if unimodal != "auto" else {}),
             **({"unimodal_weight": unimodal_weight} if unimodal_weight != 1.0 else {}),
             **({"leave_out": leave_out} if leave_out else {}),

@@ -38,6 +38,13 @@ _RICH = {
     "speech": ("whisper-tiny-en", "logmel"),
 }
 
+#: For pairs: the encoders of the shared space first, and what sees or hears more beside them.
+_SHARED_AND_RICH = {
+    "image": ("conse-efficientnet-lite0", "efficientnet-lite0"),
+    "text": ("minilm-l6",),
+    "speech": ("whisper-tiny-en-minilm", "whisper-tiny-en"),
+}
+
 TASKS: Registry[TaskSpec] = Registry(
     "task",
     (
@@ -85,6 +92,7 @@ TASKS: Registry[TaskSpec] = Registry(
             "retrieval",
             "mmcli.workflows.finetune_pairs:run",
             "two towers that meet in one space, by contrast",
+            encoders=_SHARED_AND_RICH,
             needs="rows that have two parts",
             paper="Radford et al. 2021, arXiv 2103.00020",
         ),
@@ -92,6 +100,7 @@ TASKS: Registry[TaskSpec] = Registry(
             "pretrain",
             "mmcli.workflows.finetune_pairs:run",
             "towers from pairs without labels, for every other task to start from",
+            encoders=_SHARED_AND_RICH,
             needs="rows that have two parts",
             paper="Li et al. 2021, arXiv 2107.07651",
         ),

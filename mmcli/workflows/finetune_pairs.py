@@ -193,7 +193,7 @@ def _report(
         "tables": shown,
         "verdicts": found,
         "worth": worth,
-        "lines": lines(found, worth, which),
+        "lines": [*lines(found, worth, which), *_cautions(kept)],
         "kept": judged.name,
         "kept_seed": kept.seed,
         "seeds": config.seeds or 1,
@@ -254,6 +254,20 @@ def _described(plan: Plan, data: AlignData, placement: Placement) -> str:
         f"pairs of {parts}; {rows} rows ({data.split_source}); {placement.device}"
         f" {placement.precision}"
     )
+
+
+def _cautions(kept: "PairRun") -> list[str]:
+    """What a user must know who tuned towers for nothing, or ran out of time."""
+    found = []
+    before, after = kept.first.best_score, kept.done.best_score
+    if kept.towers and np.isfinite(before) and after < before:
+        found.append(
+            f"tuning the towers did not help on the validation rows: {after:.3f}, after the heads"
+            f" alone {before:.3f}; more pairs, a lower `--lr` or `--strategy probe` may"
+        )
+    if kept.first.out_of_time or kept.done.out_of_time:
+        found.append("the time limit ended training")
+    return found
 
 
 def _name(config: FinetuneConfig, one: "PairRun") -> str:

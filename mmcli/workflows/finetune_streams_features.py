@@ -32,9 +32,13 @@ from mmcli.workflows.extract import extract
 from mmcli.workflows.extract_plan import ExtractConfig
 from mmcli.workflows.finetune_config import Listeners
 
-#: What hears and what sees, where nothing else is named: a hundred frames a second at no cost, and
-#: ImageNet's features of each picture.
-DEFAULT_ENCODERS = {"speech": ("logmel",), "image": ("efficientnet-lite0",)}
+#: What hears and what sees, where nothing else is named. On held-out real recordings log-mel and
+#: Whisper's states together have a mean average precision of 0.43, alone 0.30 and 0.40
+#: (tests/bench/real_events.py).
+DEFAULT_ENCODERS = {
+    "speech": ("logmel", "whisper-tiny-en"),
+    "image": ("efficientnet-lite0",),
+}
 MODALITIES = tuple(DEFAULT_ENCODERS)
 _SEQUENCES = "name one that hears each moment: logmel, mfcc, whisper-tiny-en"
 #: Digits of a row's number in the tables of parts.

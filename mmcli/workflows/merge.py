@@ -65,6 +65,10 @@ def merge(config: MergeConfig) -> dict[str, Any]:
             raise BadInput(f"`{output}` is not empty", "choose another `-o`, or use `--force`")
         shutil.rmtree(output) if output.is_dir() else output.unlink()
     tower = towers[key]
+    if not tower.get("file"):
+        raise BadInput(
+            f"tower `{key}` of `{folder}` did not learn", f"it is `{tower['reference']}` as it is"
+        )
     if config.adapter and not STRATEGIES.get(tower["strategy"]).peft:
         raise UsageError(
             f"tower `{key}` was tuned by {tower['strategy']}, which peft has no folder for",

@@ -1,8 +1,9 @@
 """Measures what the project promises and prints one table: `python -m tests.bench [PART …]`.
 
 Parts: startup, search, images, texts, memory, crashes, broken, evaluation, alignment, speech,
-dual, scenes, fusion, planted, sentiment, strategies, cached, precisions; all by default. Files are
-kept in `MMCLI_BENCH_DIR` (default: a folder in the system's temporary directory) between runs.
+dual, scenes, fusion, planted, sentiment, strategies, cached, precisions, two_stages; all by
+default. Files are kept in `MMCLI_BENCH_DIR` (default: a folder in the system's temporary directory)
+between runs.
 """
 
 import os
@@ -25,6 +26,7 @@ def main() -> None:
         scenes,
         speech,
         speed,
+        two_stages,
     )
 
     parts = {
@@ -46,6 +48,7 @@ def main() -> None:
         "strategies": finetune.strategies,
         "cached": finetune.cached,
         "precisions": finetune.precisions,
+        "two_stages": two_stages.two_stages,
     }
     names = sys.argv[1:] or list(parts)
     default = Path(tempfile.gettempdir()) / "mmcli-bench"

@@ -61,10 +61,14 @@ def make_collages(stamps: Path, photographs: Path, folder: Path, n: int, seed: i
         return table
     (folder / "images").mkdir(parents=True, exist_ok=True)
     known = _by_split(read_stamps(stamps), seed)
+    photos = {
+        path.stem: path
+        for path in sorted([*photographs.glob("*.png"), *photographs.glob("*.jpg")])
+        if Image.open(path).mode == "RGB" and min(Image.open(path).size) >= SIDE
+    }
     grounds: dict[str, list[Path]] = defaultdict(list)
-    for path in sorted([*photographs.glob("*.png"), *photographs.glob("*.jpg")]):
-        if Image.open(path).mode == "RGB" and min(Image.open(path).size) >= SIDE:
-            grounds[_part(path.stem, seed)].append(path)
+    for name, part in _parts(set(photos), seed).items():
+        grounds[part].append(photos[name])
     rows: list[Row] = []
     for number in range(n):
         draw = Random(f"collage {seed} {number}")
@@ -93,19 +97,24 @@ def read_stamps(root: Path) -> list[Stamp]:
 
 
 def _by_split(stamps: list[Stamp], seed: int) -> dict[str, dict[str, list[Stamp]]]:
+    """Stamps by split and category; those of one caption stay together."""
     found: dict[str, dict[str, list[Stamp]]] = {n: defaultdict(list) for n in SPLITS}
-    for stamp in stamps:
-        found[_part(stamp.english, seed)][stamp.category].append(stamp)
+    for category in CATEGORIES:
+        of = [stamp for stamp in stamps if stamp.category == category]
+        parts = _parts({stamp.english for stamp in of}, seed)
+        for stamp in of:
+            found[parts[stamp.english]][category].append(stamp)
     return found
 
 
-def _part(text: str, seed: int) -> str:
-    share = int(hashlib.sha256(f"{seed} {text}".encode()).hexdigest(), 16) % 1000 / 1000
-    for name, size in SPLITS.items():
-        share -= size
-        if share < 0:
-            return name
-    return "test"
+def _parts(names: set[str], seed: int) -> dict[str, str]:
+    """The split of each name: by a hash, in exact shares, so that none is empty."""
+    order = sorted(names, key=lambda n: hashlib.sha256(f"{seed} {n}".encode()).hexdigest())
+    first, second = (round(share * len(order)) for share in (SPLITS["train"], 1 - SPLITS["test"]))
+    return {
+        name: "train" if i < first else "val" if i < second else "test"
+        for i, name in enumerate(order)
+    }
 
 
 def _colour(path: Path) -> int | None:
