@@ -36,6 +36,8 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "filelock": ("filelock",),
     "typer": ("typer",),
     "rich": ("rich",),
+    "num2words": ("num2words",),
+    "peft": ("peft",),  # last: it imports many of the others
 }
 
 
@@ -68,7 +70,15 @@ def examine() -> dict[str, Any]:
 def _examine_package(name: str, problems: dict[str, str]) -> str | None:
     """The version of a package that imports; else None, and why not in `problems`."""
     try:
-        if name in ("torch", "torchaudio", "torchvision", "transformers", "timm", "accelerate"):
+        if name in (
+            "torch",
+            "torchaudio",
+            "torchvision",
+            "transformers",
+            "timm",
+            "accelerate",
+            "peft",
+        ):
             from mmcli.engine.torch_stack import load_torch, load_transformers
 
             load_transformers() if name == "transformers" else load_torch()
