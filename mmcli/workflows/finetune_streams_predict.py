@@ -4,11 +4,11 @@
 were found, and where they are known its true events. Prints nothing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +33,9 @@ from mmcli.workflows.finetune_streams_features import (
 )
 from mmcli.workflows.finetune_streams_files import StreamModel, open_stream_model
 from mmcli.workflows.prediction_files import KIND
+
+if TYPE_CHECKING:
+    from mmcli.workflows.predict import PredictConfig
 
 EVENT = pa.struct([("class", pa.string()), ("start_s", pa.float64()), ("end_s", pa.float64())])
 #: Recordings that pass through the network before progress is told.
@@ -63,6 +66,39 @@ class PredictStreamsConfig:
     force: bool = False
     resume: bool = False
     dry_run: bool = False
+
+
+def predict(
+    config: "PredictConfig",
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    message: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
+    """What `mmcli predict` does with a model of recordings; its `store` is a source."""
+    if config.contributions:
+        raise UsageError(
+            "`--contributions` is of fusions", "`--without image` shows what the pictures give"
+        )
+    source = config.source
+    return predict_streams(
+        PredictStreamsConfig(
+            model=config.model,
+            data=config.store,
+            output=config.output,
+            split=config.split,
+            splits=config.splits,
+            without=config.without,
+            mapping=dict(source.mapping),
+            root=source.root,
+            workers=source.workers,
+            device=source.device,
+            precision=source.precision,
+            verify=config.verify,
+            force=config.force,
+            resume=source.resume,
+            dry_run=config.dry_run,
+        ),
+        Listeners(message, progress),
+    )
 
 
 def predict_streams(

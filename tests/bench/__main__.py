@@ -1,8 +1,8 @@
 """Measures what the project promises and prints one table: `python -m tests.bench [PART …]`.
 
 Parts: startup, search, images, texts, memory, crashes, broken, evaluation, alignment, speech,
-dual, scenes, fusion, planted, sentiment, strategies, cached, precisions, two_stages; all by
-default. Files are kept in `MMCLI_BENCH_DIR` (default: a folder in the system's temporary directory)
+dual, scenes, fusion, planted, sentiment, strategies, cached, precisions, two_stages,
+real_events; all by default. Files are kept in `MMCLI_BENCH_DIR` (default: a folder in the system's temporary directory)
 between runs.
 """
 
@@ -23,6 +23,7 @@ def main() -> None:
         evaluation,
         finetune,
         fusion,
+        real_events,
         scenes,
         speech,
         speed,
@@ -49,6 +50,7 @@ def main() -> None:
         "cached": finetune.cached,
         "precisions": finetune.precisions,
         "two_stages": two_stages.two_stages,
+        "real_events": real_events.real_events,
     }
     names = sys.argv[1:] or list(parts)
     default = Path(tempfile.gettempdir()) / "mmcli-bench"

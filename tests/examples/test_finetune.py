@@ -16,7 +16,7 @@ def test_sentiment(shell, tmp_path: Path) -> None:  # type: ignore[no-untyped-de
 
 
 def test_events(shell, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    done = shell("events.sh", "work", "120", "24")
+    done = shell("events.sh", "work", "80", "16")
     assert done.returncode == 0, done.stderr
     assert re.search(r"macro_f1", done.stdout)
     assert (tmp_path / "work" / "found" / "events.parquet").is_file()

@@ -107,6 +107,20 @@ def test_predictions_score_what_the_report_says(
     assert "Against" in (tmp_path / "r.html").read_text()
 
 
+def test_the_commands_predict_and_evaluate(
+    trained: tuple[Path, Row], streams: Path, run_here: Run, tmp_path: Path
+) -> None:
+    words = ("predict", trained[0], streams, "-o", "p", "--split", "test", "--without", "image")
+    done = run_here(*words, "--json", "--workers", "0", "-q")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["absent"] == ["image"]
+    done = run_here("evaluate", "predictions", "p", "--task", "event", "--json", "-q")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)["measures"]
+    assert said == evaluate_events(EventsConfig(str(tmp_path / "p")))["measures"]
+    assert run_here(*words, "--contributions", "--force", "-q").returncode == 2
+
+
 def test_a_run_cut_off_anywhere_is_the_same_in_the_end(
     streams: Path, trained: tuple[Path, Row], tmp_path: Path
 ) -> None:
