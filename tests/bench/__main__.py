@@ -1,9 +1,9 @@
 """Measures what the project promises and prints one table: `python -m tests.bench [PART …]`.
 
 Parts: startup, search, images, texts, memory, crashes, broken, evaluation, alignment, speech,
-dual, scenes, fusion, planted, sentiment, strategies, cached, precisions, two_stages,
-real_events; all by default. Files are kept in `MMCLI_BENCH_DIR` (default: a folder in the system's temporary directory)
-between runs.
+dual, scenes, fusion, planted, sentiment, strategies, cached, precisions, two_stages, real_events;
+all by default. Files are kept in `MMCLI_BENCH_DIR` (default: a folder in the system's temporary
+directory) between runs.
 """
 
 import os
