@@ -16,3 +16,6 @@ mmcli finetune --task vqa scenes -o answers-model --force \
 
 # What it says of pictures that it has never seen, and how sure it is.
 mmcli predict answers-model scenes -o answers --split test --force
+
+# The score of each type of question, with intervals over pictures.
+mmcli evaluate predictions answers --task vqa

@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from mmcli.core.errors import BadInput, MmcliError, SpaceMismatch, UsageError
 from mmcli.store.manifest import read_manifest
+from mmcli.workflows.evaluate_predictions import PredictionsConfig
 from mmcli.workflows.finetune import finetune
 from mmcli.workflows.finetune_config import Listeners, TrickOptions
-from mmcli.workflows.finetune_vqa_judge import score_predictions
+from mmcli.workflows.finetune_vqa_evaluate import evaluate_vqa
 from mmcli.workflows.finetune_vqa_predict import VqaPredict, predict_vqa
 from mmcli.workflows.predict import PredictConfig, predict
 from mmcli.workflows.verify import verify
@@ -85,12 +87,14 @@ def test_predictions_are_the_models_own_scores(
         assert row["prediction"] == max(shares, key=lambda answer: shares[answer])
         assert row["confidence"] == max(shares.values())
         assert sum(row[column] for column in columns) == pytest.approx(1, abs=1e-5)
-    scored = score_predictions(output)
-    assert scored["table"][0]["vqa_accuracy"] == pytest.approx(first["vqa_accuracy"])
-    assert (scored["table"][0]["low"], scored["table"][0]["high"]) == pytest.approx(
-        (first["low"], first["high"])
-    )
+    scored = evaluate_vqa(PredictionsConfig(str(output)))
+    for measure in ("vqa_accuracy", "exact"):  # the same where a row has one answer
+        assert scored["measures"][measure] == pytest.approx(
+            {"value": first["vqa_accuracy"], "low": first["low"], "high": first["high"]}
+        )
     assert scored["best_possible"] == 1.0
+    (colour,) = scored["per_type"]
+    assert (colour["type"], colour["rows"]) == ("colour", 80)
 
 
 def test_predictions_without_the_picture(
@@ -104,10 +108,15 @@ def test_predictions_without_the_picture(
     assert told["vqa_accuracy"] == pytest.approx(row["vqa_accuracy"])
     against = tmp_path / "whole"
     predict_vqa(VqaPredict(str(path), str(store), str(against), split="test"))
-    found = score_predictions(against, against=str(tmp_path / "p"))["against"]
+    asked = PredictionsConfig(
+        str(against), against=str(tmp_path / "p"), html=str(tmp_path / "page.html")
+    )
+    other = evaluate_vqa(asked)["against"]
+    found = other["measures"]["vqa_accuracy"]
     gain = report["table"][0]["vqa_accuracy"] - row["vqa_accuracy"]
-    assert found["rows"] == 80 and found["gain"] == pytest.approx(gain)
+    assert other["rows"] == 80 and found["difference"] == pytest.approx(gain)
     assert found["low"] < gain < found["high"] and found["p"] < 0.01
+    assert "Against" in (tmp_path / "page.html").read_text("utf-8")
 
 
 def test_another_stores_tokens_are_refused(
@@ -125,6 +134,28 @@ def test_another_stores_tokens_are_refused(
     )
     with pytest.raises(SpaceMismatch, match="image"):
         predict_vqa(VqaPredict(str(trained[0]), str(other), str(tmp_path / "p")))
+
+
+def test_answers_of_ten_annotators_by_another_program(tmp_path: Path) -> None:
+    """The soft score, whatever the vocabulary; rows without answer or prediction do not count."""
+    folder = tmp_path / "said"
+    folder.mkdir()
+    table = pa.table(
+        {
+            "id": ["a", "b", "c", "d"],
+            "label": ["red", "two", None, "cat"],
+            "prediction": ["Red.", "2", "dog", None],
+            "answers": [["red"] * 2 + ["pink"] * 8, None, None, ["cat"] * 10],
+            "question_type": ["what", "how many", "what", "what"],
+        }
+    )
+    pq.write_table(table, folder / "items.parquet")
+    (folder / "manifest.json").write_text('{"format": "mmcli.predictions/1"}')
+    found = evaluate_vqa(PredictionsConfig(str(folder), task="vqa"))
+    assert found["measures"]["vqa_accuracy"]["value"] == pytest.approx((0.6 + 1) / 2)
+    assert found["measures"]["exact"]["value"] == 1.0 and found["best_possible"] == 1.0
+    assert (found["scored"], found["without_label"], found["without_prediction"]) == (2, 1, 1)
+    assert [row["type"] for row in found["per_type"]] == ["how many", "what"]
 
 
 class _Stop(Exception):
@@ -191,8 +222,10 @@ def test_raw_files_by_the_real_command(run_here: Callable[..., Any], tmp_path: P
         "predict", "model", table, "-o", "said", "--split", "test", "--precision", "fp32"
     )
     assert done.returncode == 0, done.stderr
-    scored = score_predictions(tmp_path / "said")
-    assert scored["table"][0]["vqa_accuracy"] == pytest.approx(report["table"][0]["vqa_accuracy"])
+    done = run_here("evaluate", "predictions", "said", "--json")
+    assert done.returncode == 0, done.stderr
+    scored = json.loads(done.stdout)["measures"]["vqa_accuracy"]
+    assert scored["value"] == pytest.approx(report["table"][0]["vqa_accuracy"])
     assert not list(tmp_path.glob(".said*"))
 
 
