@@ -1,8 +1,8 @@
 """Measures what the project promises and prints one table: `python -m tests.bench [PART …]`.
 
 Parts: startup, search, images, texts, memory, crashes, broken, evaluation, alignment, speech,
-dual, scenes, fusion, planted, sentiment, strategies, cached, precisions, two_stages, real_events;
-all by default. Files are kept in `MMCLI_BENCH_DIR` (default: a folder in the system's temporary
+dual, scenes, fusion, planted, sentiment, strategies, cached, precisions, two_stages, real_events,
+real_vqa; all by default. Files are kept in `MMCLI_BENCH_DIR` (default: a folder in the system's temporary
 directory) between runs.
 """
 
@@ -24,6 +24,7 @@ def main() -> None:
         finetune,
         fusion,
         real_events,
+        real_vqa,
         scenes,
         speech,
         speed,
@@ -51,6 +52,7 @@ def main() -> None:
         "precisions": finetune.precisions,
         "two_stages": two_stages.two_stages,
         "real_events": real_events.real_events,
+        "real_vqa": real_vqa.real_vqa,
     }
     names = sys.argv[1:] or list(parts)
     default = Path(tempfile.gettempdir()) / "mmcli-bench"

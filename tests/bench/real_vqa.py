@@ -1,9 +1,10 @@
 """Questions about collages of real stamps on real photographs, held-out stamps, two languages.
 
-The starter's text encoder is English: of Chinese questions it knows single characters at best, so
-their row says what a model makes of questions that it can tell apart but not read.
+The starter's text encoder is English: of Chinese it knows single characters only, so the Chinese
+rows say what a model makes of questions whose words it can tell apart but hardly read.
 """
 
+import json
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,4 @@ def _draw(table: Path, model: Path, seed: int) -> list[tuple[str, int, dict[str,
 
 
 def _rows(table: Path) -> list[Row]:
-    import json
-
     return [json.loads(line) for line in table.read_text("utf-8").splitlines()]

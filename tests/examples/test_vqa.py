@@ -10,7 +10,7 @@ import pytest
 @pytest.mark.slow
 def test_vqa(shell, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     """With a few scenes it counts and sees shapes already; the guide has the figures of many."""
-    done = shell("vqa.sh", "700", "16")
+    done = shell("vqa.sh", "500", "14")
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "answers-model/metrics.json").read_text("utf-8"))
     first, *others = report["table"]
