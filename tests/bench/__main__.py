@@ -2,8 +2,8 @@
 
 Parts: startup, search, images, texts, memory, crashes, broken, evaluation, alignment, speech,
 dual, scenes, fusion, planted, sentiment, strategies, cached, precisions, two_stages, real_events,
-real_vqa; all by default. Files are kept in `MMCLI_BENCH_DIR` (default: a folder in the system's temporary
-directory) between runs.
+real_vqa; all by default. Files are kept in `MMCLI_BENCH_DIR` (default: a folder in the system's
+temporary directory) between runs.
 """
 
 import os
