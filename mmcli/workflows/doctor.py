@@ -31,6 +31,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "faiss": ("faiss-gpu", "faiss-cpu"),
     "numpy": ("numpy",),
     "pyarrow": ("pyarrow",),
+    "duckdb": ("duckdb",),
     "PIL": ("pillow",),
     "soundfile": ("soundfile",),
     "filelock": ("filelock",),
