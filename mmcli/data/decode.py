@@ -18,12 +18,16 @@ _MESSAGE_CHARACTERS = 300
 
 @dataclass(frozen=True)
 class PartTask:
-    """One part to decode. value: an absolute path, or the text itself."""
+    """One part to decode. value: an absolute path, or the text itself.
+
+    span: seconds of a recording or video, characters of a text file; None is all of it.
+    """
 
     row: int
     modality: str
     value: str
     is_path: bool
+    span: tuple[float, float] | None = None
 
 
 @dataclass

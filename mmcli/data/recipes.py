@@ -39,7 +39,19 @@ class TextRecipe:
     """A text as `str`, as it stands in the source (NFC is not applied; a BOM is removed)."""
 
 
-Recipe = ImageRecipe | AudioRecipe | TextRecipe
+@dataclass(frozen=True)
+class VideoRecipe:
+    """A video, or a span of it, as uint8 `(frames, height, width, 3)`, RGB, upright.
+
+    frame: how each frame is cut and scaled, as a picture is. frames: how many, always so many,
+    from the middles of equal parts of the time; a shorter video repeats some.
+    """
+
+    frame: ImageRecipe
+    frames: int = 8
+
+
+Recipe = ImageRecipe | AudioRecipe | TextRecipe | VideoRecipe
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,8 @@ class EncoderOptions:
     layers: inner layers whose pooled states are wanted, from 1. sequence: tokens, patches or
     frames are wanted. max_length: tokens at most (text). prompt: put before every text. dim: keep
     this many leading dimensions (Matryoshka, arXiv 2205.13147). trust_remote_code: run the code of
-    a model repository, which must then be pinned to a commit.
+    a model repository, which must then be pinned to a commit. frames: of a video; None is what the
+    model was made for, else eight.
     """
 
     layers: tuple[int, ...] = ()
@@ -73,6 +74,7 @@ class EncoderOptions:
     prompt: str = ""
     dim: int | None = None
     trust_remote_code: bool = False
+    frames: int | None = None
 
 
 @dataclass(frozen=True)
