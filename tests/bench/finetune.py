@@ -91,8 +91,7 @@ def strategies(cache: Path) -> list[Row]:
                 "seconds": time.perf_counter() - began,
                 "seconds an epoch": (report.get("tuning") or {}).get("seconds_an_epoch"),
                 "peak GB": peak,
-                "pearson": kept["pearson"],
-                "mae": kept["mae"],
+                "accuracy": kept["accuracy"],
                 "low": kept["low"],
                 "high": kept["high"],
             }
@@ -208,7 +207,7 @@ def precisions(cache: Path) -> list[Row]:
                 {
                     "what": f"{name}, seed {seed}",
                     "seconds an epoch": each[name],
-                    "mae": kept["mae"],
+                    "accuracy": kept["accuracy"],
                     "low": kept["low"],
                     "high": kept["high"],
                 }
