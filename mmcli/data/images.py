@@ -5,6 +5,7 @@ picture of any proportions costs no more than its target.
 """
 
 import io
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mmcli.data.files import PartError, read_regular
-from mmcli.data.recipes import ImageRecipe
+from mmcli.data.recipes import ImageRecipe, PatchRecipe
 from mmcli.data.suffixes import split_suffix
 
 #: Pillow's own limit against decompression bombs: a quarter of 2**31 bytes, at 3 bytes a pixel.
@@ -35,6 +36,7 @@ _FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 _ORIENTATION = 0x0112  # EXIF tag
+_SCALE_PRECISION = 1e-5
 _WHITE = (255, 255, 255)
 Picture = Image.Image
 
@@ -83,7 +85,11 @@ def apply_recipe(
     width, height = full_size or picture.size
     target = (recipe.width, recipe.height)
     resample = _FILTERS[recipe.interpolation]
+    if isinstance(recipe, PatchRecipe):
+        return picture.resize(_in_patches(width, height, recipe), resample)
     if recipe.fit == "squash":
+        if recipe.resize:
+            return _crop(picture, recipe, (recipe.resize, recipe.resize))
         return picture.resize(target, resample)
     if recipe.fit == "pad":
         scale = min(recipe.width / width, recipe.height / height)
@@ -107,6 +113,26 @@ def _crop(picture: Picture, recipe: ImageRecipe, scaled: tuple[int, int]) -> Pic
     box = (left * x, top * y, (left + recipe.width) * x, (top + recipe.height) * y)
     box = (*box[:2], min(box[2], picture.width), min(box[3], picture.height))
     return picture.resize((recipe.width, recipe.height), resample, box)
+
+
+def _in_patches(width: int, height: int, recipe: PatchRecipe) -> tuple[int, int]:
+    """The size in pixels of the most whole patches that keep the proportions and fit.
+
+    Searched by bisection as in NaFlex (Dehghani et al. 2023, arXiv 2307.06304), to the same
+    precision as transformers, so that the sizes are the same.
+    """
+
+    def sides(scale: float) -> tuple[int, int]:
+        across = max(1, math.ceil(width * scale / recipe.width))
+        return across, max(1, math.ceil(height * scale / recipe.height))
+
+    low, high = _SCALE_PRECISION / 10, 100.0
+    while high - low >= _SCALE_PRECISION:
+        middle = (low + high) / 2
+        across, down = sides(middle)
+        low, high = (middle, high) if across * down <= recipe.most_patches else (low, middle)
+    across, down = sides(low)
+    return across * recipe.width, down * recipe.height
 
 
 def _cover(width: int, height: int, recipe: ImageRecipe) -> tuple[int, int]:
@@ -135,8 +161,13 @@ def _draft_scale(picture: Picture, recipe: ImageRecipe) -> int:
     if picture.format not in ("JPEG", "MPO"):
         return 1
     width, height = _upright_size(picture)
-    if recipe.fit == "crop":
+    if isinstance(recipe, PatchRecipe):
+        across, down = _in_patches(width, height, recipe)
+        factor = max(across / width, down / height)
+    elif recipe.fit == "crop":
         factor = (recipe.resize or min(recipe.width, recipe.height)) / min(width, height)
+    elif recipe.resize:
+        factor = recipe.resize / min(width, height)
     else:
         choose = max if recipe.fit == "squash" else min
         factor = choose(recipe.width / width, recipe.height / height)

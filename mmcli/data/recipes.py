@@ -17,7 +17,8 @@ class ImageRecipe:
 
     crop: the shorter side becomes `resize` (default: the shorter of the target's sides), then the
     centre is cut out. pad: the longer side becomes the target's, the rest is white. squash: both
-    sides become the target's, whatever the proportions.
+    sides become the target's, whatever the proportions; with `resize` both become that, and the
+    centre is cut out.
     """
 
     height: int
@@ -25,6 +26,14 @@ class ImageRecipe:
     fit: Fit = "crop"
     resize: int | None = None
     interpolation: Interpolation = "bicubic"
+
+
+@dataclass(frozen=True)
+class PatchRecipe(ImageRecipe):
+    """A picture as the most whole patches of `(height, width)` that keep its proportions; there
+    are at most `most_patches` of them."""
+
+    most_patches: int = 256
 
 
 @dataclass(frozen=True)
