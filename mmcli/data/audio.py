@@ -3,6 +3,7 @@
 Any rate and any number of channels; resampling is the encoder's, which knows its rate.
 """
 
+import io
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -10,13 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from mmcli.data.files import PartError, open_regular
+from mmcli.data.files import PartError, is_plain, open_regular
 from mmcli.data.recipes import AudioRecipe, Waveform
 
 #: Samples decoded at once, over all channels: 4 MB of float32.
 _BLOCK_SAMPLES = 1 << 20
 #: A day of 16-bit stereo at 48 kHz; only what a recipe asks for is ever decoded.
 MAX_AUDIO_BYTES = 16_000_000_000
+#: Members of archives up to this size are read at once.
+_MOST_HELD = 1 << 28
 #: Sizes from here on mean "unknown" in the header of a WAV that was written to a pipe.
 _UNKNOWN_SIZE = 0x7FFF_0000
 
@@ -30,8 +33,7 @@ def read_audio(path: str, recipes: Sequence[AudioRecipe]) -> list[Waveform]:
         _refuse_truncated_riff(head, stream.seek(0, os.SEEK_END))
     quiet = _native_stderr_muted() if _may_be_mp3(head) else nullcontext()
     try:
-        # By name: libsndfile then reads by itself, several times faster than through Python.
-        with quiet, soundfile.SoundFile(path) as sound:
+        with quiet, _sound_source(path) as file, soundfile.SoundFile(file) as sound:
             rate = int(sound.samplerate)
             limits = [int(recipe.max_duration_s * rate) for recipe in recipes]
             samples = _read_mono(sound, max(limits, default=0) + 1)
@@ -42,6 +44,22 @@ def read_audio(path: str, recipes: Sequence[AudioRecipe]) -> list[Waveform]:
     if not np.isfinite(samples).all():
         raise PartError("non-finite", "holds samples that are NaN or infinite")
     return [Waveform(samples[:limit], rate, len(samples) > limit) for limit in limits]
+
+
+@contextmanager
+def _sound_source(path: str) -> Iterator[Any]:
+    """What libsndfile opens: a name, which it reads several times faster than through Python, or
+    the bytes of what is no file of its own."""
+    if is_plain(path):
+        yield path
+        return
+    with open_regular(path, MAX_AUDIO_BYTES) as stream:
+        content = stream.read(_MOST_HELD + 1)
+        if len(content) <= _MOST_HELD:
+            yield io.BytesIO(content)
+        else:
+            stream.seek(0)
+            yield stream
 
 
 def _read_mono(sound: Any, limit: int) -> "np.ndarray[Any, Any]":

@@ -1,4 +1,4 @@
-"""Opens the file of one part, and only a regular file: a pipe or device could block for ever."""
+"""Opens one part: a regular file (a pipe or device could block for ever), or what a place names."""
 
 import os
 import stat
@@ -15,7 +15,28 @@ class PartError(Exception):
 
 
 def open_regular(path: str, max_bytes: int) -> BinaryIO:
-    """The open file. Raises PartError when it is missing, no regular file, empty or too large."""
+    """The open part, whatever its place is (see `places.py`): file, URL, member of an archive.
+
+    Raises PartError when it is missing, no regular file, empty or too large.
+    """
+    if "#" in path or "://" in path:
+        from mmcli.data.contents import open_place
+
+        stream = open_place(path, max_bytes)
+        if stream is not None:
+            return stream
+    return open_plain(path, max_bytes)
+
+
+def is_plain(path: str) -> bool:
+    """Whether the part is a local file of its own, which a library may open by its name."""
+    if "://" in path:
+        return False
+    return "#" not in path or os.path.lexists(path)
+
+
+def open_plain(path: str, max_bytes: int) -> BinaryIO:
+    """The open local file. Raises PartError like `open_regular`."""
     try:
         _refuse_irregular(os.stat(path), max_bytes)
         # Not blocking, and looked at again: the name may stand for another file by now.
