@@ -30,6 +30,7 @@ from mmcli.cli import (
     predict,
     retrieve,
     runs,
+    store,
     verify,
 )
 from mmcli.core.errors import ExitCode, MmcliError, OutOfResource
@@ -62,6 +63,7 @@ app.add_typer(retrieve.app, name="retrieve")
 app.add_typer(align.app, name="align")
 app.add_typer(fuse.app, name="fuse")
 app.add_typer(evaluate.app, name="evaluate")
+app.add_typer(store.app, name="store")
 app.add_typer(data.app, name="data")
 
 

@@ -42,6 +42,32 @@ class MappedSequences:
             self._starts.append(start)
             self._shards.append((file.read("offsets"), values))
 
+    def lengths(self) -> Array:
+        """int64 `(rows,)`: how many tokens, patches or frames each row has."""
+        parts = [np.diff(offsets) for offsets, _ in self._shards]
+        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+    def raw(self, rows: Array) -> tuple[Array, Array]:
+        """Values `(total, dim)` in the type of the file, and offsets `(len(rows) + 1,)`.
+
+        rows: ascending, so that what is read lies in few runs.
+        """
+        wanted = np.asarray(rows, np.int64)
+        shard_of = np.searchsorted(self._starts, wanted, side="right") - 1
+        parts, lengths = [], [np.zeros(1, np.int64)]
+        for number in np.unique(shard_of):
+            offsets, values = self._shards[number]
+            at = wanted[shard_of == number] - self._starts[number]
+            cuts = np.flatnonzero(np.diff(at) != 1) + 1
+            for run in np.split(at, cuts):  # rows that follow one another are one slice
+                parts.append(np.array(values[int(offsets[run[0]]) : int(offsets[run[-1] + 1])]))
+            lengths.append(offsets[at + 1] - offsets[at])
+        dtype = self._shards[0][1].dtype if self._shards else np.dtype(np.float32)
+        joined = np.concatenate(parts) if parts else np.zeros((0, self.dim), dtype)
+        return joined.astype(dtype.newbyteorder("="), copy=False), np.cumsum(
+            np.concatenate(lengths), dtype=np.int64
+        )
+
     def take(self, rows: Iterable[int]) -> list[Array]:
         """float32 `(length, dim)` a row, in the order given; of length 0 where a row has none."""
         found = []

@@ -79,6 +79,10 @@ class Store:
             return []
         return list(self._parquet(self.shards[0]).schema_arrow.names)
 
+    def parquet_schema(self, shard: StoreShard) -> pa.Schema:
+        """The columns and types of a shard's items file."""
+        return self._parquet(shard).schema_arrow
+
     def key(self, key: str) -> dict[str, Any]:
         """What the manifest says of a key. Raises BadInput when there is none of that name."""
         if key not in self.keys:
@@ -115,6 +119,11 @@ class Store:
                         suggestion(name, file.schema_arrow.names),
                     )
             yield shard.start, read_rows(file, file_path(self.path, shard.items), columns)
+
+    def shard_items(self, number: int) -> pa.Table:
+        """Every column of one shard's items."""
+        shard = self.shards[number]
+        return read_rows(self._parquet(shard), file_path(self.path, shard.items))
 
     def ids(self) -> list[str]:
         """The id of every row."""
