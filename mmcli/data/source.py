@@ -11,8 +11,9 @@ import sqlite3
 import sys
 import threading
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
@@ -67,6 +68,9 @@ class Source:
         self.ignored = dict(ignored)
         self.modalities = modalities
         self._options = options
+        self._attach(spool)
+
+    def _attach(self, spool: Path) -> None:
         self._spool = spool
         self._lock = threading.Lock()
         self._file = pq.ParquetFile(spool, pre_buffer=False)
@@ -86,6 +90,25 @@ class Source:
         with self._lock:
             table = self._file.read_row_groups(list(range(first, last)), use_threads=False)
         return table.slice(start - self._starts[first], stop - start)
+
+    def respooled(
+        self,
+        schema: pa.Schema,
+        batches: Iterator[pa.Table],
+        spool_dir: Path,
+        fingerprint: Callable[[], str],
+    ) -> "Source":
+        """The same source with other rows, spooled into another folder; this one is closed.
+
+        fingerprint: asked once the batches are read.
+        """
+        spool_dir.mkdir(parents=True, exist_ok=True)
+        spool, modalities = _write_spool(spool_dir, schema, batches)
+        other = copy(self)
+        other._attach(spool)
+        other.modalities, other.fingerprint = modalities, fingerprint()
+        self.close()
+        return other
 
     def describe(self) -> dict[str, Any]:
         """What a manifest says of the source."""
