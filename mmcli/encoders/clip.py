@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mmcli.core.errors import BadInput
 from mmcli.core.types import EncoderCard, Output, Prepared
-from mmcli.data.recipes import ImageRecipe, Interpolation
+from mmcli.data.recipes import ImageRecipe
 from mmcli.encoders.cards import finished, narrowed, space_of
 from mmcli.encoders.class_token import ClassTokenLayer
 from mmcli.encoders.hub import config_of, fetch
+from mmcli.encoders.image_settings import picture_settings
 from mmcli.encoders.pictures import IMAGE_BATCH, ImageBatch, Pictures
 from mmcli.encoders.specs import EncoderOptions, ResolvedEncoder
 from mmcli.encoders.steady import steady
@@ -31,10 +31,11 @@ from mmcli.engine.attention import attention
 from mmcli.engine.device import Placement
 from mmcli.engine.torch_stack import load_transformers
 
-#: Pillow's numbers for resampling, as preprocessor_config.json has them.
-_RESAMPLING: dict[int, Interpolation] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
-_MEAN = (0.48145466, 0.4578275, 0.40821073)
-_STD = (0.26862954, 0.26130258, 0.27577711)
+_DEFAULTS = {
+    "do_center_crop": True,
+    "image_mean": (0.48145466, 0.4578275, 0.40821073),
+    "image_std": (0.26862954, 0.26130258, 0.27577711),
+}
 #: Tokens Chinese CLIP was trained with; its BERT would take 512.
 _CHINESE_LENGTH = 52
 
@@ -135,21 +136,19 @@ def _image(
         layers = model.vision_model.encoder.layers
         layers[-1] = ClassTokenLayer(layers[-1])
     vision = model.config.vision_config
-    settings = config_of(folder, "preprocessor_config.json")
-    recipe = recipe_of(settings, int(vision.image_size), folder)
-    mean, std = settings.get("image_mean", _MEAN), settings.get("image_std", _STD)
+    settings = picture_settings(folder, int(vision.image_size), _DEFAULTS)
+    recipe = settings.recipe
     card = replace(
         card,
-        preprocessing={**vars(recipe), "mean": list(mean), "std": list(std)},
+        preprocessing=settings.told(),
         sequence_dim=int(vision.hidden_size),
         sequence_length=(recipe.height // vision.patch_size) * (recipe.width // vision.patch_size),
         layers=int(vision.num_hidden_layers),
     )
-    scale = settings.get("rescale_factor", 1 / 255) if settings.get("do_rescale", True) else 1.0
     return ClipImage(
         card=narrowed(card, options),
         model=model,
-        pictures=Pictures(mean, std, placement, scale),
+        pictures=Pictures(settings.mean, settings.std, placement, settings.scale),
         recipe=recipe,
         trunk_key=(card.weights_sha256, "image", placement, options.sequence, bool(options.layers)),
         options=options,
@@ -210,30 +209,3 @@ def _text(
         dtype=placement.dtype,
         network=model,
     )
-
-
-def recipe_of(settings: dict[str, Any], image_size: int, folder: Path) -> ImageRecipe:
-    """What preprocessor_config.json asks of a decoder; OpenAI's settings where it says nothing.
-
-    Raises BadInput for a resampling filter that Pillow does not number.
-    """
-    crop, size = settings.get("crop_size", image_size), settings.get("size", image_size)
-    number = int(settings.get("resample", 3))
-    if number not in _RESAMPLING:
-        raise BadInput(
-            f"`{folder}/preprocessor_config.json`: resample {number} is not supported",
-            f"Pillow's {', '.join(map(str, _RESAMPLING))} are",
-        )
-    shortest = size.get("shortest_edge") if isinstance(size, dict) else size
-    if settings.get("do_center_crop", True) and shortest is not None:
-        height, width = _sides(crop, image_size)
-        return ImageRecipe(height, width, "crop", int(shortest), _RESAMPLING[number])
-    height, width = _sides(size, image_size)
-    return ImageRecipe(height, width, "squash", None, _RESAMPLING[number])
-
-
-def _sides(size: Any, default: int) -> tuple[int, int]:
-    if isinstance(size, dict):
-        side = size.get("shortest_edge", default)
-        return int(size.get("height", side)), int(size.get("width", side))
-    return int(size), int(size)

@@ -9,7 +9,21 @@ from typing import Any
 
 from mmcli.core.errors import BadInput, UsageError
 
-_CLIP = ("clip", "chinese_clip")
+#: The loader and what it takes, by `model_type` of config.json.
+_FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
+    **dict.fromkeys(("clip", "chinese_clip"), ("clip", ("image", "text"))),
+    **dict.fromkeys(("siglip", "siglip2"), ("siglip", ("image", "text"))),
+    "align": ("align", ("image", "text")),
+    "clap": ("clap", ("speech", "text")),
+    "xclip": ("xclip", ("video", "text")),
+    **dict.fromkeys(
+        ("vit", "dinov2", "dinov2_with_registers", "dinov3_vit", "dinov3_convnext", "florence2"),
+        ("vision", ("image",)),
+    ),
+    **dict.fromkeys(("wav2vec2", "hubert", "wavlm"), ("wav2vec", ("speech",))),
+    "whisper": ("whisper_hub", ("speech",)),
+    "videomae": ("videomae", ("video",)),
+}
 #: transformers models that read text: `model_type` as config.json has it.
 TEXT_TYPES = frozenset(
     (
@@ -58,8 +72,13 @@ def _kind(folder: Path, reference: str) -> tuple[str, tuple[str, ...]]:
     if not isinstance(config, dict):
         raise BadInput(f"`{config_file}` is not a model configuration", "get the model again")
     model_type = str(config.get("model_type", ""))
-    if model_type in _CLIP:
-        return "clip", ("image", "text")
+    if model_type == "florence2" and "auto_map" in config:
+        raise BadInput(
+            f"`{reference}` is Florence-2 for its authors' own code",
+            "hf:florence-community/Florence-2-base has the same weights for transformers",
+        )
+    if model_type in _FAMILIES:
+        return _FAMILIES[model_type]
     if has_modules or model_type in TEXT_TYPES:
         return "text", ("text",)
     if "architecture" in config or "pretrained_cfg" in config:
@@ -68,5 +87,5 @@ def _kind(folder: Path, reference: str) -> tuple[str, tuple[str, ...]]:
         return "text", ("text",)  # its own code: the text loader asks for --trust-remote-code
     raise BadInput(
         f"`{reference}`: models of type `{model_type or '?'}` are not supported yet",
-        "CLIP, sentence-transformers, transformers text models and timm backbones are",
+        "known: " + ", ".join(_FAMILIES) + ", sentence-transformers, text models and timm's",
     )

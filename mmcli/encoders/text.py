@@ -4,7 +4,7 @@ The folder's own pooling, dense layers, normalisation, length and prompts are fo
 transformers model gets the mean of its token states. Knows nothing about files of the source.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,12 +40,12 @@ _RECIPE = TextRecipe()
 
 @dataclass(frozen=True)
 class TextFeatures:
-    """What the trunk gives: states `(rows, length, dim)`, the layers' where asked for, and a
-    vector `(rows, dim)` where the model pools by itself."""
+    """What the trunk gives: states `(rows, length, dim)`, the layers' where asked for (by number),
+    and a vector `(rows, dim)` where the model pools by itself."""
 
     batch: TokenBatch
     states: Any
-    layers: tuple[Any, ...] | None = None
+    layers: Mapping[int, Any] | Sequence[Any] | None = None
     pooled: Any = None
 
 

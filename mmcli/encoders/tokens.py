@@ -54,11 +54,14 @@ class Tokenizer:
         device: str = "cpu",
         trust_remote_code: bool = False,
         lower_case: bool = False,
+        fixed: int = 0,
+        fast: bool = False,
     ) -> None:
+        """fixed: every text is padded to so many tokens. fast: take tokenizer.json, whatever class
+        the folder names."""
         transformers = load_transformers()
-        wrapped = from_pretrained(
-            transformers.AutoTokenizer.from_pretrained, folder, trust_remote_code=trust_remote_code
-        )
+        kind = transformers.PreTrainedTokenizerFast if fast else transformers.AutoTokenizer
+        wrapped = from_pretrained(kind.from_pretrained, folder, trust_remote_code=trust_remote_code)
         core = getattr(wrapped, "backend_tokenizer", None)
         if core is None:
             raise BadInput(f"`{folder}` has no tokenizer.json", "save it as a fast tokenizer")
@@ -70,6 +73,7 @@ class Tokenizer:
         self.prompt = prompt
         self.device = device
         self.lower_case = lower_case
+        self.fixed = fixed
         pad = wrapped.pad_token_id if wrapped.pad_token_id is not None else wrapped.eos_token_id
         self.pad_id = int(pad or 0)
 
@@ -84,7 +88,7 @@ class Tokenizer:
                     np.asarray(one.ids, np.int32),
                     ~np.asarray(one.special_tokens_mask, bool),
                 ),
-                length=max(1, len(one.ids)),
+                length=self.fixed or max(1, len(one.ids)),
                 truncated=bool(one.overflowing) or bool(text[limit:].strip()),
             )
             for one, text in zip(encoded, given, strict=True)
@@ -96,7 +100,7 @@ class Tokenizer:
         A batch of few tokens gets rows of padding, so that its size does not change the bits.
         """
         torch = load_torch()
-        length = max(1, min(length, self.max_length))
+        length = self.fixed or max(1, min(length, self.max_length))
         n_rows = max(len(rows), -(-LEAST_TOKENS // length))
         ids = np.full((n_rows, length), self.pad_id, np.int64)
         mask = np.zeros((n_rows, length), np.int64)

