@@ -35,7 +35,9 @@ def film(
             stream.set_display_rotation(turn)
         track: Any = None
         if sound is not None:
-            track = container.add_stream("libopus" if path.suffix == ".webm" else "aac", rate=48_000)
+            track = container.add_stream(
+                "libopus" if path.suffix == ".webm" else "aac", rate=48_000
+            )
             track.layout = "mono"
         for picture, seconds in shots:
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")

@@ -4,6 +4,7 @@ Any rate and any number of channels; resampling is the encoder's, which knows it
 """
 
 import io
+import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -18,14 +19,62 @@ from mmcli.data.recipes import AudioRecipe, Waveform
 _BLOCK_SAMPLES = 1 << 20
 #: A day of 16-bit stereo at 48 kHz; only what a recipe asks for is ever decoded.
 MAX_AUDIO_BYTES = 16_000_000_000
+#: Two days: a header that says more is taken to lie, and would make millions of windows.
+MAX_DURATION_S = 172_800.0
+#: Samples decoded before a span of an MP3: eight frames, whose bits lie in those before them.
+_SETTLE = 8 * 1152
 #: Members of archives up to this size are read at once.
 _MOST_HELD = 1 << 28
 #: Sizes from here on mean "unknown" in the header of a WAV that was written to a pipe.
 _UNKNOWN_SIZE = 0x7FFF_0000
 
 
-def read_audio(path: str, recipes: Sequence[AudioRecipe]) -> list[Waveform]:
-    """One waveform a recipe; the file is decoded once. Raises PartError."""
+def read_audio(
+    path: str, recipes: Sequence[AudioRecipe], span: tuple[float, float] | None = None
+) -> list[Waveform]:
+    """One waveform a recipe; the file, or the span of seconds, is decoded once. Raises PartError.
+
+    A wave that is cut to its span does not count as truncated.
+    """
+    start, stop = span or (0.0, math.inf)
+    longest = min(stop - start, max((recipe.max_duration_s for recipe in recipes), default=0.0))
+    with _opened(path) as sound:
+        rate = int(sound.samplerate)
+        if start:
+            if round(start * rate) >= sound.frames:
+                raise PartError("empty", f"ends before {start:g} s")
+            settle = min(round(start * rate), _SETTLE if sound.format in ("MP3", "MPEG") else 0)
+            sound.seek(round(start * rate) - settle)
+            sound.read(settle)
+        limit = int(longest * rate) if math.isinf(stop) else round(longest * rate) - 1
+        samples = _read_mono(sound, limit + 1)
+    return waveforms(samples, rate, recipes)
+
+
+def waveforms(
+    samples: "np.ndarray[Any, Any]", rate_hz: int, recipes: Sequence[AudioRecipe]
+) -> list[Waveform]:
+    """What each recipe takes of mono samples. Raises PartError for none, and for NaN."""
+    if not len(samples):
+        raise PartError("empty", "holds no samples")
+    if not np.isfinite(samples).all():
+        raise PartError("non-finite", "holds samples that are NaN or infinite")
+    limits = [int(recipe.max_duration_s * rate_hz) for recipe in recipes]
+    return [Waveform(samples[:limit], rate_hz, len(samples) > limit) for limit in limits]
+
+
+def sound_seconds(path: str) -> float:
+    """How long a recording is, by its header. Raises PartError."""
+    with _opened(path) as sound:
+        seconds = float(sound.frames / sound.samplerate)
+    if not 0 < seconds <= MAX_DURATION_S:
+        raise PartError("empty" if seconds <= 0 else "too-large", f"says it lasts {seconds:g} s")
+    return seconds
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[Any]:
+    """The file as libsndfile has it, its header read. Raises PartError."""
     import soundfile
 
     with open_regular(path, MAX_AUDIO_BYTES) as stream:
@@ -34,16 +83,9 @@ def read_audio(path: str, recipes: Sequence[AudioRecipe]) -> list[Waveform]:
     quiet = _native_stderr_muted() if _may_be_mp3(head) else nullcontext()
     try:
         with quiet, _sound_source(path) as file, soundfile.SoundFile(file) as sound:
-            rate = int(sound.samplerate)
-            limits = [int(recipe.max_duration_s * rate) for recipe in recipes]
-            samples = _read_mono(sound, max(limits, default=0) + 1)
+            yield sound
     except soundfile.SoundFileError as error:
         raise PartError("corrupt", "cannot be decoded as sound") from error
-    if not len(samples):
-        raise PartError("empty", "holds no samples")
-    if not np.isfinite(samples).all():
-        raise PartError("non-finite", "holds samples that are NaN or infinite")
-    return [Waveform(samples[:limit], rate, len(samples) > limit) for limit in limits]
 
 
 @contextmanager

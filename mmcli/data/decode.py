@@ -105,8 +105,11 @@ def _decode(
         if not task.is_path:
             text = task.value.removeprefix("\ufeff")
         else:
-            from mmcli.data.texts import MAX_TEXT_BYTES, decode_text
+            from mmcli.data.texts import MAX_TEXT_BYTES, decode_text, read_span
 
+            if task.span is not None:
+                text = read_span(task.value, int(task.span[0]), int(task.span[1]))
+                return (text,) * len(recipes), text
             content = read_regular(task.value, MAX_TEXT_BYTES)
             clock.bytes_are_here()
             text = decode_text(content)
@@ -118,7 +121,17 @@ def _decode(
         clock.bytes_are_here()
         return tuple(decode_images(content, recipes, split_suffix(task.value)[1])), None
     if task.modality == "speech":
+        from mmcli.data.durations import is_container
+
+        if is_container(task.value):
+            from mmcli.data.soundtrack import read_soundtrack
+
+            return tuple(read_soundtrack(task.value, recipes, task.span)), None
         from mmcli.data.audio import read_audio
 
-        return tuple(read_audio(task.value, recipes)), None
-    raise PartError("unsupported", f"{task.modality} cannot be decoded yet")
+        return tuple(read_audio(task.value, recipes, task.span)), None
+    if task.modality == "video":
+        from mmcli.data.video import read_video
+
+        return tuple(read_video(task.value, recipes, task.span)), None
+    raise PartError("unsupported", f"{task.modality} cannot be decoded")

@@ -4,19 +4,19 @@ Header facts: how long, which streams. Decodes nothing. Playlists and scripts, w
 files and addresses, are not among the formats.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from mmcli.core.errors import MissingResource
-from mmcli.data.files import PartError, open_regular
+from mmcli.data.audio import MAX_DURATION_S
+from mmcli.data.files import PartError, is_plain, open_regular
 
 HINT = "pip install 'mmcli[video]'"
 #: A day of broadcast video; only the frames asked for are ever decoded.
 MAX_VIDEO_BYTES = 1_000_000_000_000
-#: Two days: a header that says more is taken to lie, and would make millions of windows.
-MAX_DURATION_S = 172_800.0
 _FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,ogg,asf,flv"
 _MICROSECONDS = 1_000_000
 
@@ -44,11 +44,13 @@ def load_av() -> Any:
 def opened(path: str) -> Iterator[Any]:
     """The open container. Raises PartError when it cannot be opened or is none of the formats."""
     av = load_av()
-    open_regular(path, MAX_VIDEO_BYTES).close()
     options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
+    settings = {"metadata_errors": "replace", "container_options": options}
     try:
-        with av.open(path, metadata_errors="replace", container_options=options) as container:
-            yield container
+        with open_regular(path, MAX_VIDEO_BYTES) as stream:
+            source = os.path.abspath(path) if is_plain(path) else stream
+            with av.open(source, **settings) as container:
+                yield container
     except (av.error.FFmpegError, ValueError) as error:
         if isinstance(error, MemoryError):
             raise

@@ -125,7 +125,9 @@ def _decoded(container: Any, stream: Any) -> Iterator[Any]:
                 yield frame
 
 
-def _should_seek(stream: Any, position: float | None, time_s: float, zero: float, worth: float) -> bool:
+def _should_seek(
+    stream: Any, position: float | None, time_s: float, zero: float, worth: float
+) -> bool:
     """Whether a key frame lies between the frame that is held and the one that is wanted."""
     base = float(stream.time_base)
     index = stream.index_entries
