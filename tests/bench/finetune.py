@@ -133,7 +133,7 @@ def cached(cache: Path) -> list[Row]:
     )
     network = contest.network("hybrid:attention", 0)
     run = tune(config, plan_run(config, TASKS.get("sentiment")), store, data, network, "pooled",
-               contest, measure, placement, 0)  # fmt: skip
+               contest, measure, placement, 0, None)  # fmt: skip
     whole: EndToEnd = run.method
     seconds: dict[str, list[float]] = {"towers": [], "cached": []}
     sources = dict(whole.model.sources)
