@@ -21,7 +21,7 @@ _BLOCK_SAMPLES = 1 << 20
 MAX_AUDIO_BYTES = 16_000_000_000
 #: Two days: a header that says more is taken to lie, and would make millions of windows.
 MAX_DURATION_S = 172_800.0
-#: Samples decoded before a span of an MP3: eight frames, whose bits lie in those before them.
+#: Samples decoded before a place in an MP3: eight frames, as bits of a frame lie in earlier ones.
 _SETTLE = 8 * 1152
 #: Members of archives up to this size are read at once.
 _MOST_HELD = 1 << 28
@@ -40,14 +40,11 @@ def read_audio(
     longest = min(stop - start, max((recipe.max_duration_s for recipe in recipes), default=0.0))
     with _opened(path) as sound:
         rate = int(sound.samplerate)
-        if start:
-            if round(start * rate) >= sound.frames:
-                raise PartError("empty", f"ends before {start:g} s")
-            settle = min(round(start * rate), _SETTLE if sound.format in ("MP3", "MPEG") else 0)
-            sound.seek(round(start * rate) - settle)
-            sound.read(settle)
+        first = round(start * rate)
+        if first and first >= sound.frames:
+            raise PartError("empty", f"ends before {start:g} s")
         limit = int(longest * rate) if math.isinf(stop) else round(longest * rate) - 1
-        samples = _read_mono(sound, limit + 1)
+        samples = _read_mono(sound, first, limit + 1)
     return waveforms(samples, rate, recipes)
 
 
@@ -104,16 +101,22 @@ def _sound_source(path: str) -> Iterator[Any]:
             yield stream
 
 
-def _read_mono(sound: Any, limit: int) -> "np.ndarray[Any, Any]":
-    """At most `limit` frames, channels averaged."""
+def _read_mono(sound: Any, first: int, limit: int) -> "np.ndarray[Any, Any]":
+    """At most `limit` frames from `first` on, channels averaged."""
     block = max(1, _BLOCK_SAMPLES // sound.channels)
+    settle = _SETTLE if sound.format in ("MP3", "MPEG") else 0
     blocks = []
+    if first and not settle:
+        sound.seek(first)
     while limit > 0:
-        frames = sound.read(min(block, limit), dtype="float32", always_2d=True)
+        before = min(first, settle)
+        if before:  # soundfile seeks after every read, and so starts the decoder anew
+            sound.seek(first - before)
+        frames = sound.read(before + min(block, limit), dtype="float32", always_2d=True)[before:]
         if not len(frames):
             break
         blocks.append(frames[:, 0] if sound.channels == 1 else frames.mean(axis=1))
-        limit -= len(frames)
+        first, limit = first + len(frames), limit - len(frames)
     return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
 
 
