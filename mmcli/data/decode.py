@@ -1,6 +1,7 @@
-"""What a decoding worker does: turns parts into what encoders prepare from, and never raises.
+"""What a decoding worker does: turns parts into what encoders prepare from.
 
-Torch-free and picklable both ways. A part that cannot be decoded becomes a result that says why.
+Torch-free and picklable both ways. A part that cannot be decoded becomes a result that says why; a
+package that is missing is the only error.
 """
 
 import time
@@ -9,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mmcli.core.errors import MissingResource
 from mmcli.data.files import PartError, read_regular
 from mmcli.data.recipes import Recipe
 from mmcli.data.suffixes import split_suffix
@@ -87,6 +89,8 @@ def _decode_part(task: PartTask, recipes: tuple[Recipe, ...], clock: _Clock) -> 
     try:
         values, text = _decode(task, recipes, clock)
         return PartResult(task.row, task.modality, values, text=text)
+    except MissingResource:  # an extra that is not installed is no fault of the part
+        raise
     except PartError as error:
         kind, message = error.kind, error.message
     except MemoryError:

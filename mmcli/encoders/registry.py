@@ -23,6 +23,8 @@ PRESETS: Registry[Preset] = Registry("preset", PRESET_LIST)
 SCHEMES = ("hf", "timm", "local", "model")
 #: A tower of a model is base encoder and strategy together, which rooms above this one compose.
 _TUNED = "mmcli.tasks.tuned_encoder:load"
+#: A video by an encoder of pictures.
+_FRAMES = "mmcli.encoders.frames:load"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -66,7 +68,8 @@ def load(reference: str, modality: str, options: EncoderOptions, placement: Plac
     if not resolved.loader:
         from mmcli.encoders.hub import fetch_config
 
-        resolved = replace(resolved, loader=detect(fetch_config(resolved), modality, reference))
+        loader = loader_of(fetch_config(resolved), modality, reference)
+        resolved = replace(resolved, loader=loader)
     encoder: Encoder = load_attribute(resolved.loader, resolved.requires)(
         resolved, options, placement
     )
@@ -88,13 +91,33 @@ def check_remote_code(resolved: ResolvedEncoder, options: EncoderOptions) -> Non
         )
 
 
+def loader_of(folder: Path, modality: str, reference: str) -> str:
+    """The loader for a folder's model; one of pictures takes videos frame by frame.
+
+    Raises what `detect` raises.
+    """
+    try:
+        return detect(folder, modality, reference)
+    except UsageError:
+        if modality != "video":
+            raise
+        try:
+            detect(folder, "image", reference)
+        except UsageError:
+            pass
+        else:
+            return _FRAMES
+        raise
+
+
 def _named(reference: str, modality: str) -> ResolvedEncoder:
     if reference not in ENCODERS:
         hint = _not_a_name(reference)
         if hint:
             raise UsageError(f"no encoder is named `{reference}`", hint)
     spec = ENCODERS.get(reference)
-    if modality not in spec.modalities:
+    by_frames = modality == "video" and modality not in spec.modalities
+    if modality not in spec.modalities and not (by_frames and "image" in spec.modalities):
         others = [s.name for s in ENCODERS if modality in s.modalities]
         raise UsageError(
             f"encoder `{reference}` takes {spec.modality}, not {modality}",
@@ -106,7 +129,7 @@ def _named(reference: str, modality: str) -> ResolvedEncoder:
         modality=modality,
         scheme="hf" if spec.hub else "package",
         location=spec.hub,
-        loader=spec.loader,
+        loader=_FRAMES if by_frames else spec.loader,
         requires=spec.requires,
         spec=spec,
     )
@@ -133,7 +156,7 @@ def _local(reference: str, rest: str, modality: str) -> ResolvedEncoder:
         modality=modality,
         scheme="local",
         location=str(folder.resolve()),
-        loader=detect(folder, modality, reference),
+        loader=loader_of(folder, modality, reference),
     )
 
 
@@ -154,7 +177,7 @@ def _model(reference: str, rest: str, modality: str) -> ResolvedEncoder:
 
 
 def _timm(reference: str, rest: str, modality: str) -> ResolvedEncoder:
-    if modality != "image":
+    if modality not in ("image", "video"):
         raise UsageError(f"`{reference}` takes image, not {modality}", "timm has image models only")
     return ResolvedEncoder(
         reference=reference,
@@ -162,7 +185,7 @@ def _timm(reference: str, rest: str, modality: str) -> ResolvedEncoder:
         modality=modality,
         scheme="timm",
         location=rest,
-        loader="mmcli.encoders.timm_backbone:load",
+        loader="mmcli.encoders.timm_backbone:load" if modality == "image" else _FRAMES,
     )
 
 

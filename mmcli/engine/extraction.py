@@ -21,6 +21,7 @@ from mmcli.core.types import Encoder, Output, Prepared
 from mmcli.data.decode import PartResult, PartTask
 from mmcli.data.recipes import Waveform
 from mmcli.data.scripts import uncovered_script
+from mmcli.data.segments import spans_of
 from mmcli.engine.batching import cut
 from mmcli.engine.decoding import Decoded, DecodePool
 from mmcli.engine.encode import forward, pool
@@ -28,7 +29,7 @@ from mmcli.engine.memory import give_back
 from mmcli.engine.shards import KeyPlan, ShardBuffer, ShardRange, ShardResult
 
 #: Parts in one message to a worker: enough to hide the message, few enough to keep memory small.
-CHUNK = {"image": 16, "text": 64, "speech": 2}
+CHUNK = {"image": 16, "text": 64, "speech": 2, "video": 2}
 
 
 class Rows(Protocol):
@@ -197,6 +198,7 @@ class Extraction:
         for modality in self.groups:
             buffer.named[modality] = np.zeros(buffer.rows, bool)
         columns = {m: buffer.table.column(m).to_pylist() for m in wanted}
+        spans = {m: spans_of(buffer.table, m, source.text_is_path) for m in wanted}
         for row in range(buffer.rows):
             for modality in wanted:
                 value = columns[modality][row]
@@ -206,7 +208,7 @@ class Extraction:
                     buffer.named[modality][row] = True
                 is_path = modality != "text" or source.text_is_path
                 where = os.path.join(source.root, value) if is_path else value
-                yield PartTask(row, modality, where, is_path)
+                yield PartTask(row, modality, where, is_path, spans[modality][row])
 
     def _take(self, buffer: ShardBuffer, result: PartResult) -> None:
         if buffer.texts is not None and result.modality == "text":

@@ -10,7 +10,7 @@ from typing import Any
 
 from mmcli.core.errors import MmcliError, SpaceMismatch
 from mmcli.core.types import Encoder
-from mmcli.encoders.registry import ENCODERS, PRESETS, load, resolve
+from mmcli.encoders.registry import ENCODERS, PRESETS, load, loader_of, resolve
 from mmcli.encoders.specs import EncoderOptions
 from mmcli.engine.device import Placement, place, probe
 from mmcli.store.manifest import canonical
@@ -230,10 +230,9 @@ def _takes(reference: str, modality: str, space: str, known: bool) -> bool:
         if resolved.spec is not None:
             return resolved.spec.space in (space, None)
         if not resolved.loader:
-            from mmcli.encoders.families import detect
             from mmcli.encoders.hub import fetch_config
 
-            detect(fetch_config(resolved), modality, reference)
+            loader_of(fetch_config(resolved), modality, reference)
     except MmcliError:
         return False
     return True
