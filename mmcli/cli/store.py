@@ -2,7 +2,7 @@
 
 import typer
 
-from mmcli.cli import store_concat, store_filter, store_join
+from mmcli.cli import store_concat, store_export, store_filter, store_import, store_join
 
 EPILOG = """\b
 Examples:
@@ -19,5 +19,5 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (store_join, store_filter, store_concat):
+for command in (store_join, store_filter, store_concat, store_import, store_export):
     command.register(app)

@@ -8,11 +8,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from mmcli.core.errors import BadInput
-from mmcli.data.schema import ArrowColumn, CellColumn, Column, ValueColumn
+from mmcli.data.schema import CellColumn, Column, ValueColumn
 from mmcli.data.suffixes import TABLE_KINDS, split_suffix
 from mmcli.data.tables import TableFile, refuse_repeated_names
+
+#: Rows read at a time: 32 MB of 512-d vectors.
+BATCH_ROWS = 16_384
 
 
 class TypedTable:
@@ -26,22 +30,22 @@ class TypedTable:
             raise BadInput(f"`{path}` is no table", "name a JSONL, CSV, TSV or Parquet file")
         self.file = TableFile(Path(path), kind, str(path))
         self._columns: dict[str, Column] = {}
-        self.rows = 0
         if kind == "parquet":
-            schema = self.file.parquet_schema()
-            refuse_repeated_names(self.file, schema.names)
-            for field in schema:
-                self._columns[field.name] = _arrow_column(field, self.file)
+            self.schema = self._parquet().schema_arrow
+            refuse_repeated_names(self.file, self.schema.names)
         else:
             self._learn(ValueColumn if kind == "jsonl" else CellColumn)
-        if not self._columns:
+            fields = [(name, column.arrow_type()) for name, column in self._columns.items()]
+            self.schema = pa.schema(fields)
+        if not self.schema.names:
             raise BadInput(f"`{path}` has no rows", "give it at least one")
-        fields = [(name, column.arrow_type()) for name, column in self._columns.items()]
-        self.schema = pa.schema(fields)
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """The rows in the file's order; only some columns when these are named."""
         names = self.schema.names if columns is None else list(columns)
+        if self.file.kind == "parquet":
+            yield from self._parquet_batches(names)
+            return
         for rows in self.file.read(names):
             if not len(rows.lines):
                 continue
@@ -55,33 +59,31 @@ class TypedTable:
                     arrays.append(pa.nulls(len(rows.lines), kind))
             yield pa.table(arrays, names=names)
 
+    def _parquet_batches(self, names: list[str]) -> Iterator[pa.Table]:
+        row = 1
+        try:
+            for batch in self._parquet().iter_batches(BATCH_ROWS, columns=names):
+                batch.validate(full=True)  # Parquet does not promise that texts are UTF-8
+                yield pa.Table.from_batches([batch]).select(names)
+                row += batch.num_rows
+        except (pa.ArrowException, OSError) as error:
+            reason = (str(error).splitlines() or [""])[0]
+            raise BadInput(
+                f"{self.file.where(row)}: cannot be read: {reason}", "write the table again"
+            ) from error
+
+    def _parquet(self) -> pq.ParquetFile:
+        try:
+            return pq.ParquetFile(self.file.path, pre_buffer=False, buffer_size=1 << 20)
+        except (pa.ArrowException, OSError) as error:
+            reason = (str(error).splitlines() or [""])[0]
+            raise BadInput(
+                f"`{self.file.name}` is not a Parquet file: {reason}", "write the table again"
+            ) from error
+
     def _learn(self, kind: type[ValueColumn] | type[CellColumn]) -> None:
         for rows in self.file.read():
             for name, values in rows.columns.items():
                 if name not in self._columns:
                     self._columns[name] = kind(name, self.file.where)
                 self._columns[name].see(values, rows.lines)
-
-
-class _PlainColumn:
-    """A column of a Parquet file as it is."""
-
-    def __init__(self, kind: pa.DataType) -> None:
-        self._kind = kind
-
-    def see(self, values: object, lines: Sequence[int]) -> None:
-        """Nothing to learn."""
-
-    def arrow_type(self) -> pa.DataType:
-        return self._kind
-
-    def convert(self, values: pa.Array, lines: Sequence[int]) -> pa.Array:
-        return values.cast(self._kind)
-
-
-def _arrow_column(field: pa.Field, file: TableFile) -> Column:
-    """Text columns are checked to be UTF-8; `id` and parts become strings where they can."""
-    try:
-        return ArrowColumn(field.name, file.where, field.type)
-    except BadInput:  # a column of that name which is no part: bytes, a struct of a picture
-        return _PlainColumn(field.type)

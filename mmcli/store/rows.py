@@ -70,6 +70,11 @@ class StoreRows:
             cost += sequences.lengths() * sequences.dim * np.dtype(dtype).itemsize
         return cost
 
+    def sequence_shape(self, key: str) -> tuple[int, int]:
+        """How many tokens, patches or frames all rows have together, and their width."""
+        sequences = self._sequences[key]
+        return int(sequences.lengths().sum()), sequences.dim
+
     def has(self, key: str) -> Array:
         """bool `(rows,)`: which rows have that embedding."""
         return self._has[key]
