@@ -6,7 +6,7 @@ Reads only the row groups and columns that a result needs. Knows nothing about v
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -48,19 +48,35 @@ class ItemWriter:
         self._waiting, self._rows = [], 0
 
 
-class ItemTable:
-    """Random access to the items of an index."""
+class _Rows(Protocol):
+    """Which rows are there: `(rows,)` of bool."""
 
-    def __init__(self, path: Path) -> None:
-        try:
-            self._file = pq.ParquetFile(path)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise BadInput(f"`{path}` is not a Parquet file", "build the index again") from error
-        meta = self._file.metadata
-        sizes = [meta.row_group(i).num_rows for i in range(meta.num_row_groups)]
+    def __getitem__(self, rows: Any, /) -> Any: ...
+
+
+class ItemTable:
+    """Random access to the items of an index: one file, and those of later additions.
+
+    keep: `(rows,)`, False for rows that were taken out, which no id stands for; None is all.
+    """
+
+    def __init__(self, path: Path, *additions: Path, keep: _Rows | None = None) -> None:
+        self._groups: list[tuple[pq.ParquetFile, int]] = []
+        sizes: list[int] = []
+        for one in (path, *additions):
+            try:
+                file = pq.ParquetFile(one)
+            except (OSError, pa.ArrowInvalid) as error:
+                raise BadInput(f"`{one}` is not a Parquet file", "build the index again") from error
+            meta = file.metadata
+            self._groups += [(file, i) for i in range(meta.num_row_groups)]
+            sizes += [meta.row_group(i).num_rows for i in range(meta.num_row_groups)]
         self._starts = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)]).astype(np.int64)
-        self.rows: int = meta.num_rows
-        self.columns: list[str] = self._file.schema_arrow.names
+        self._keep = keep
+        self.rows: int = int(self._starts[-1])
+        first = self._groups[0][0] if self._groups else pq.ParquetFile(path)
+        self.schema: pa.Schema = first.schema_arrow
+        self.columns: list[str] = self.schema.names
 
     def check_columns(self, wanted: Iterable[str]) -> None:
         """Raise UsageError when a column is not there."""
@@ -78,7 +94,7 @@ class ItemTable:
         groups = np.searchsorted(self._starts, wanted, side="right") - 1
         for group in np.unique(groups):
             inside = wanted[groups == group]
-            table = self._file.read_row_group(int(group), columns=list(columns))
+            table = self._read(int(group), columns)
             part = _pick(table, (inside - self._starts[group]).tolist())
             found.update(zip(inside.tolist(), part, strict=True))
         return [found[int(row)] for row in rows]
@@ -103,10 +119,14 @@ class ItemTable:
         item = unicodedata.normalize("NFC", item)  # as ids are stored
         rows: list[int] = []
         for group, start in enumerate(self._starts[:-1]):
-            ids = self._file.read_row_group(group, columns=["id"])["id"]
+            ids = self._read(group, ["id"])["id"]
             hits = pc.indices_nonzero(pc.equal(ids, pa.scalar(item, ids.type)))
             rows += (hits.to_numpy().astype(np.int64) + start).tolist()
-        return rows
+        return [row for row in rows if self._keep is None or self._keep[row]]
+
+    def _read(self, group: int, columns: Sequence[str]) -> pa.Table:
+        file, number = self._groups[group]
+        return file.read_row_group(number, columns=list(columns))
 
 
 def _pick(table: pa.Table, rows: list[int]) -> list[dict[str, Any]]:

@@ -19,7 +19,9 @@ from mmcli.store.hashes import check_files
 from mmcli.store.manifest import MANIFEST, STATE, file_record, read_manifest, write_manifest
 
 FORMAT = "mmcli.index/1"
-_OURS = re.compile(r"(?:index|items|query)(?:\.g(\d+))?(?:\.faiss|\.parquet)?")
+_OURS = re.compile(
+    r"(?:index|items|query|removed|keywords)(?:\.g(\d+))?(?:\.faiss|\.parquet|\.npy)?"
+)
 
 
 def open_index(path: str | Path) -> dict[str, Any]:
@@ -124,18 +126,15 @@ class IndexWriter:
 
     def _written(self) -> list[str]:
         found = []
-        for top in self._own_entries():
-            if _generation_of(top.name) != self.generation:
+        for top in own_entries(self.path):
+            if generation_of(top.name) != self.generation:
                 continue
             inside = top.rglob("*") if top.is_dir() else [top]
             found += [f.relative_to(self.path).as_posix() for f in inside if f.is_file()]
         return sorted(found)
 
-    def _own_entries(self) -> list[Path]:
-        return [p for p in self.path.iterdir() if _OURS.fullmatch(p.name)]
-
     def _next_generation(self) -> int:
-        used = [_generation_of(p.name) for p in self._own_entries()]
+        used = [generation_of(p.name) for p in own_entries(self.path)]
         if (self.path / MANIFEST).exists():
             return max(used, default=0) + 1
         self._drop(keep=set())  # left behind by a build that never finished
@@ -143,17 +142,17 @@ class IndexWriter:
 
     def _drop_unfinished(self) -> None:
         """After an error: leave the directory as it was found."""
-        for top in self._own_entries():
-            if _generation_of(top.name) == self.generation:
-                _remove(top)
+        for top in own_entries(self.path):
+            if generation_of(top.name) == self.generation:
+                remove_entry(top)
         (self.path / STATE).unlink(missing_ok=True)
 
     def _drop(self, keep: set[str]) -> None:
-        for top in self._own_entries():
+        for top in own_entries(self.path):
             if top.name not in keep:
-                _remove(top)
+                remove_entry(top)
         for leftover in self.path.glob(".tmp-*"):
-            _remove(leftover)
+            remove_entry(leftover)
 
 
 def refuse_overwrite(path: Path, force: bool) -> None:
@@ -186,12 +185,19 @@ def _format_of(path: Path) -> str:
         return "a manifest that is not mmcli's"
 
 
-def _generation_of(name: str) -> int:
+def own_entries(folder: Path) -> list[Path]:
+    """The files and folders in `folder` that are an index's, whoever names them."""
+    return [p for p in folder.iterdir() if _OURS.fullmatch(p.name)]
+
+
+def generation_of(name: str) -> int:
+    """The generation in a name, 0 without one."""
     found = _OURS.fullmatch(name)
     return int(found[1] or 0) if found else 0
 
 
-def _remove(path: Path) -> None:
+def remove_entry(path: Path) -> None:
+    """Drop a file or a folder."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:

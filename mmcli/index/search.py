@@ -4,7 +4,7 @@ Scores are larger when nearer for every metric: the inner product for `cosine` a
 negated Euclidean distance for `l2`. Knows nothing about ids or encoders.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from mmcli.core.errors import BadInput, UsageError
 from mmcli.index.build import Metric, inverted_lists, ready
+from mmcli.index.on_disk import bounded_search, open_mapped
+from mmcli.index.settings import apply
 
 Vectors = NDArray[np.float32]
 #: From this many queries on, copying the index to a GPU can pay for itself.
@@ -31,10 +33,20 @@ class Hits:
     scores: tuple[float, ...]
 
 
-def read_index(path: Path, dim: int, rows: int) -> Any:
-    """A FAISS index from its file. Raises BadInput when it is not of that width and size."""
+def read_index(
+    path: Path,
+    dim: int,
+    rows: int,
+    *,
+    on_disk: bool = False,
+    setting: Mapping[str, int] | None = None,
+) -> Any:
+    """A FAISS index from its file. Raises BadInput when it is not of that width and size.
+
+    on_disk: its lists are mapped rather than read. setting: how far its searches look.
+    """
     try:
-        index = faiss.read_index(str(path))
+        index = open_mapped(path) if on_disk else faiss.read_index(str(path))
     except (RuntimeError, MemoryError) as error:
         raise BadInput(
             f"`{path}` is not an index that FAISS can read", "build the index again"
@@ -45,6 +57,7 @@ def read_index(path: Path, dim: int, rows: int) -> Any:
             f" its manifest says {rows} of {dim}",
             "build the index again",
         )
+    apply(index, setting or {})
     return index
 
 
@@ -82,7 +95,7 @@ def search(
 ) -> list[Hits]:
     """The best `k` rows for each query `(n, dim)`; fewer when the index has fewer.
 
-    exclude: rows that a query must not find (itself), one collection a query.
+    index: FAISS's own, or a LivingIndex. exclude: rows that a query must not find (itself), one collection a query.
     """
     extra = max((len(rows) for rows in exclude), default=0) if exclude else 0
     wanted = min(k + extra, index.ntotal)
@@ -90,7 +103,8 @@ def search(
         return [Hits((), ()) for _ in queries]
     if len(queries) * index.ntotal * index.d < SMALL:
         faiss.omp_set_num_threads(1)
-    distances, found = _on_gpu(index, len(queries)).search(ready(queries, metric), wanted)
+    searcher = _on_gpu(index, len(queries))
+    distances, found = bounded_search(searcher, ready(queries, metric), wanted)
     scores = -np.sqrt(np.maximum(distances, 0)) if metric == "l2" else distances
     results = []
     for i in range(len(queries)):
@@ -110,6 +124,8 @@ def vector_of(index: Any, row: int) -> Vectors:
 
     Raises UsageError for kinds that cannot give vectors back.
     """
+    if hasattr(index, "vector_of"):  # several segments
+        index, row = index.vector_of(row)
     lists = inverted_lists(index)
     try:
         if lists is not None and lists.direct_map.type == lists.direct_map.NoMap:
@@ -124,6 +140,8 @@ def vector_of(index: Any, row: int) -> Vectors:
 
 def _on_gpu(index: Any, n_queries: int) -> Any:
     if n_queries < MANY or getattr(faiss, "get_num_gpus", int)() == 0:
+        return index
+    if not isinstance(index, faiss.Index):  # several segments, or rows left out
         return index
     try:
         return faiss.index_cpu_to_all_gpus(index)
