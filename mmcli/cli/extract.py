@@ -27,6 +27,7 @@ from mmcli.cli.source_options import (
     Root,
     Speech,
     Text,
+    Video,
     Workers,
     number_or_auto,
     numbers_of,
@@ -36,7 +37,7 @@ from mmcli.core.errors import ExitCode
 
 EPILOG = """\b
 SOURCE is a folder (files with the same stem are one item), a glob, a JSONL, CSV, TSV or Parquet
-table with columns id, image, text, speech, or - for paths or JSONL on stdin.
+table with columns id, image, text, speech, video, or - for paths or JSONL on stdin.
 An encoder E is a name of `mmcli models`, hf:ORG/REPO[@REVISION], timm:NAME or local:DIR.
 
 \b
@@ -46,6 +47,9 @@ Examples:
   find . -name '*.jpg' -print0 | mmcli extract - -0 -o store --only image
   mmcli extract photos -o store --image conse-efficientnet-lite0 --image efficientnet-lite0
   mmcli extract talks.jsonl -o store --speech whisper-tiny-en --sequence
+  mmcli extract talks -o store --window 10s --hop 5s
+  mmcli extract films -o store --window 10s --soundtrack --frames 8
+  mmcli extract books -o store --window 128tok --hop 64tok
 
 Exit 6 means done, but some items failed: see STORE/failures.parquet."""
 
@@ -63,6 +67,7 @@ def extract(
     image: Image = None,
     text: Text = None,
     speech: Speech = None,
+    video: Video = None,
     only: Only = None,
     mapping: Map = None,
     root: Root = None,
@@ -87,6 +92,24 @@ def extract(
     dim: Annotated[
         int | None, typer.Option("--dim", help="Keep this many leading dimensions (Matryoshka).")
     ] = None,
+    window: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--window",
+            help="A row a segment: 10s of sound or video, 128tok of texts; speech=10s of one.",
+        ),
+    ] = None,
+    hop: Annotated[
+        list[str] | None,
+        typer.Option("--hop", help="From start to start of segments. Default: they touch."),
+    ] = None,
+    frames: Annotated[
+        int | None,
+        typer.Option("--frames", help="Frames of a video or segment. Default: the model's, or 8."),
+    ] = None,
+    soundtrack: Annotated[
+        bool, typer.Option("--soundtrack", help="The sound of a video is its speech part.")
+    ] = False,
     store_dtype: Annotated[
         str, typer.Option("--store-dtype", help="fp32 or fp16, on disk.")
     ] = "fp32",
@@ -118,7 +141,7 @@ def extract(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> int:
-    """Embed pictures, texts and recordings into a store.
+    """Embed pictures, texts, recordings and videos into a store.
 
     Writes one row an item, whatever failed, as safetensors and Parquet with a manifest that names
     every model, hash and option.
@@ -132,7 +155,7 @@ def extract(
     from mmcli.workflows.extract import extract as run
     from mmcli.workflows.extract_plan import ExtractConfig
 
-    encoders = {"image": image, "text": text, "speech": speech}
+    encoders = {"image": image, "text": text, "speech": speech, "video": video}
     settings = ExtractConfig(
         source=source,
         output=output,
@@ -149,6 +172,10 @@ def extract(
         max_length=max_length,
         dim=dim,
         store_dtype=store_dtype,
+        window=tuple(window or ()),
+        hop=tuple(hop or ()),
+        frames=frames,
+        soundtrack=soundtrack,
         batch=number_or_auto("--batch", batch),
         workers=number_or_auto("--workers", workers),
         shard_size=shard_size,

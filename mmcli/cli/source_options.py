@@ -16,6 +16,12 @@ Text = Annotated[
 Speech = Annotated[
     list[str] | None, typer.Option("--speech", help="Encoder of recordings; may be repeated.")
 ]
+Video = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--video", help="Encoder of videos, or of their frames; may be repeated. Needs PyAV."
+    ),
+]
 Only = Annotated[
     list[str] | None, typer.Option("--only", help="Only these modalities, as in image,text.")
 ]

@@ -57,10 +57,8 @@ def _parse(option: str, values: Sequence[str]) -> dict[str, float]:
             raise UsageError(f"`{option} {word}` has no unit", _EXAMPLE)
         if unit is None:
             unit = "tok" if modality == "text" else "s"
-        if (unit == "tok") != ((modality or "text") == "text" and unit not in _SECONDS):
+        if modality and (modality == "text") != (unit == "tok"):
             raise UsageError(f"`{option} {word}`: {modality} is not measured in {unit}", _EXAMPLE)
-        if modality == "text" and unit in _SECONDS:
-            raise UsageError(f"`{option} {word}`: text is not measured in {unit}", _EXAMPLE)
         length = number if unit == "tok" else round(number * _SECONDS[unit], 6)
         if length <= 0 or (unit == "tok" and length != int(length)):
             raise UsageError(f"`{option} {word}`: must be more than 0, tokens whole", _EXAMPLE)

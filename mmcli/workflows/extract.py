@@ -34,6 +34,7 @@ from mmcli.workflows.extract_plan import (
     shard_rows,
 )
 from mmcli.workflows.extract_report import build_report, describe_run
+from mmcli.workflows.extract_segments import cut_into_segments, modalities_to_embed
 
 #: Items that are really run to estimate the time of a dry run.
 PROBE_ITEMS = 16
@@ -72,8 +73,9 @@ def extract(
             scanned = time.perf_counter()
             load_torch().manual_seed(config.seed)  # for encoders that draw, such as timm's
             placement = place(config.device, config.precision, probe())
-            chosen = choose_encoders(config, source.modalities)
+            chosen = choose_encoders(config, modalities_to_embed(config, source))
             plans = plan_keys(config, chosen, placement)
+            source = cut_into_segments(config, source, plans, Path(spool))
             loaded = time.perf_counter()
             listeners.message(describe_run(source, plans, placement))
             if config.dry_run:

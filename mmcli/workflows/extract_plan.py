@@ -11,6 +11,7 @@ from typing import Any
 
 from mmcli.core.errors import BadInput, UsageError
 from mmcli.core.types import PART_COLUMNS
+from mmcli.data.windows import parse_windows
 from mmcli.encoders.registry import PRESETS, load, resolve
 from mmcli.encoders.specs import EncoderOptions
 from mmcli.engine.device import Placement
@@ -42,6 +43,10 @@ class ExtractConfig:
     max_length: int | None = None
     dim: int | None = None
     store_dtype: str = "fp32"
+    window: tuple[str, ...] = ()
+    hop: tuple[str, ...] = ()
+    frames: int | None = None
+    soundtrack: bool = False
     batch: int | None = None
     workers: int | None = None
     shard_size: int = SHARD_ROWS
@@ -64,7 +69,8 @@ def check_config(config: ExtractConfig) -> None:
         raise UsageError(f"`--store-dtype {config.store_dtype}` is unknown", "use fp32 or fp16")
     if config.on_error not in ("skip", "fail"):
         raise UsageError(f"`--on-error {config.on_error}` is unknown", "use skip or fail")
-    for option in ("batch", "shard_size", "dim", "max_length"):
+    parse_windows(config.window, config.hop)
+    for option in ("batch", "shard_size", "dim", "max_length", "frames"):
         value = getattr(config, option)
         if value is not None and value < 1:
             name = option.replace("_", "-")
@@ -87,6 +93,8 @@ def choose_encoders(config: ExtractConfig, present: Sequence[str]) -> dict[str, 
             chosen[modality] = tuple(config.encoders[modality])
         elif modality in preset.encoders:
             chosen[modality] = (preset.encoders[modality],)
+        elif modality == "video" and _picture_encoder(config):
+            chosen[modality] = (_picture_encoder(config),)
         elif modality in config.only:
             raise UsageError(
                 f"preset `{config.preset}` has no {modality} encoder",
@@ -99,6 +107,12 @@ def choose_encoders(config: ExtractConfig, present: Sequence[str]) -> dict[str, 
             f"preset `{config.preset}` takes {', '.join(preset.encoders)}; `--map` renames columns",
         )
     return chosen
+
+
+def _picture_encoder(config: ExtractConfig) -> str:
+    """What takes the frames of videos where no tower takes videos: the encoder of pictures."""
+    named = config.encoders.get("image")
+    return named[0] if named else PRESETS.get(config.preset).encoders.get("image", "")
 
 
 def plan_keys(
@@ -177,6 +191,7 @@ def _encoder_options(config: ExtractConfig, modality: str) -> EncoderOptions:
         max_length=config.max_length if modality == "text" else None,
         prompt=(config.passage_prompt or "") if modality == "text" else "",
         trust_remote_code=config.trust_remote_code,
+        frames=config.frames if modality == "video" else None,
     )
 
 
@@ -248,6 +263,16 @@ def options_entry(
         "max_length": config.max_length,
         "dim": config.dim,
         "store_dtype": config.store_dtype,
+        **{
+            name: value
+            for name, value in (
+                ("window", list(config.window)),
+                ("hop", list(config.hop)),
+                ("frames", config.frames),
+                ("soundtrack", config.soundtrack),
+            )
+            if value
+        },
         "trust_remote_code": config.trust_remote_code,
         "seed": config.seed,
         "shard_size": config.shard_size,
