@@ -16,6 +16,7 @@ from mmcli.engine.device import check_words
 from mmcli.index.layout import check, open_index, query_files
 from mmcli.workflows.query_file import Query, QueryPart
 from mmcli.workflows.result_rows import display_name, order_columns, result_row
+from mmcli.workflows.search_collapse import keep_best, search_groups
 
 if TYPE_CHECKING:
     from mmcli.index.search import Hits
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 class SearchConfig:
     """What `mmcli retrieve search` can be told. columns: of the items; None is all.
 
+    collapse: a column; of items that share its value only the best is given.
     rerank: an aligner that scores pairs, which puts the best `rerank_top` in a new order; then
     `score` and `min_score` are its own, and `retrieval_score` is the index's.
     """
@@ -43,6 +45,7 @@ class SearchConfig:
     precision: str = "auto"
     rerank: str | None = None
     rerank_top: int = 50
+    collapse: str | None = None
 
 
 @dataclass
@@ -67,7 +70,9 @@ def search(config: SearchConfig) -> SearchResult:
         raise UsageError("`--min-score nan`: must be a number", "as in `--min-score 0.3`")
     check_words(config.device, config.precision)
     if not config.queries:
-        raise UsageError("nothing to search for", "give a text, --image, --speech or --like")
+        raise UsageError(
+            "nothing to search for", "give a text, --image, --speech, --video or --like"
+        )
     if config.rerank:
         from mmcli.workflows.search_rerank import check_rerankable
 
@@ -102,18 +107,23 @@ def search(config: SearchConfig) -> SearchResult:
                 "build the index again",
             )
         wanted = _columns(config, items)
+        items.check_columns([config.collapse] if config.collapse else [])
         queries, exclude = vectors.combined(index, items, config.device, config.precision)
-    first = nearest(
-        index,
-        queries,
-        config.rerank_top if reranker else config.k,
-        manifest["metric"],
-        min_score=None if reranker else config.min_score,
-        exclude=exclude,
-    )
-    hits: Sequence[Hits | Reranked] = first
+
+    def ask(rows: int) -> "list[Hits]":
+        least = None if reranker else config.min_score
+        return nearest(index, queries, rows, manifest["metric"], min_score=least, exclude=exclude)
+
+    hits: Sequence[Hits | Reranked]
     if reranker:
-        hits = reranker.rerank(first, items, config.k, config.min_score)
+        deep = config.rerank_top if config.collapse else config.k
+        hits = reranker.rerank(ask(config.rerank_top), items, deep, config.min_score)
+        if config.collapse:
+            hits = keep_best(hits, items, config.collapse, config.k)
+    elif config.collapse:
+        hits = search_groups(ask, items, config.collapse, config.k)
+    else:
+        hits = ask(config.k)
     root = manifest.get("source_root")
     found = iter(items.take([row for hit in hits for row in hit.rows], wanted))
     for query, hit in zip(config.queries, hits, strict=True):
