@@ -89,6 +89,17 @@ def inspect_manifest(directory: Path, name: str = MANIFEST) -> tuple[dict[str, A
     return content, _self_hash_complaint(raw, content)
 
 
+def refuse_newer(directory: Path, content: Mapping[str, Any]) -> None:
+    """Raise BadInput when a manifest has a format of a later major version."""
+    written = str(content.get("format"))
+    found = _FORMAT.fullmatch(written)
+    if found is not None and found[1].startswith("mmcli.") and int(found[2]) > MAJOR:
+        raise BadInput(
+            f"`{directory}` was written by a newer mmcli (`{written}`)",
+            "upgrade it: pip install -U mmcli",
+        )
+
+
 def kind_of(content: Mapping[str, Any]) -> str:
     """`mmcli.store` of `"format": "mmcli.store/1"`; "" when there is no such line."""
     found = _FORMAT.fullmatch(str(content.get("format", "")))
@@ -179,11 +190,7 @@ def _check_format(directory: Path, content: Mapping[str, Any], expect: str | Non
             f"`{directory}` is {_noun(found[1])}, not {_noun(expect)}",
             f"give the directory of {_noun(expect)}",
         )
-    if int(found[2]) > MAJOR:
-        raise BadInput(
-            f"`{directory}` was written by a newer mmcli (`{written}`)",
-            "upgrade it: pip install -U mmcli",
-        )
+    refuse_newer(directory, content)
 
 
 def _noun(kind: str) -> str:

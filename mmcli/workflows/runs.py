@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from mmcli.core.errors import BadInput
-from mmcli.store.manifest import MANIFEST, STATE, file_path, inspect_manifest, kind_of
+from mmcli.store.manifest import (
+    MANIFEST,
+    STATE,
+    file_path,
+    inspect_manifest,
+    kind_of,
+    refuse_newer,
+)
 
 _KINDS = ("mmcli.model", "mmcli.aligner")
 
@@ -41,6 +48,7 @@ def _row(path: Path) -> dict[str, Any]:
     if not (path / MANIFEST).is_file():
         return {"run": str(path), "state": "unfinished"}
     manifest = inspect_manifest(path)[0]
+    refuse_newer(path, manifest)
     metrics = _json(path, str(manifest.get("metrics", "metrics.json")))
     kept = metrics.get("kept") or metrics.get("method") or manifest.get("method")
     best = next((r for r in metrics.get("table") or [] if r.get("model") == kept), {})

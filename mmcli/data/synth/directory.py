@@ -23,6 +23,7 @@ from mmcli.store.manifest import (
     file_record,
     inspect_manifest,
     kind_of,
+    refuse_newer,
     write_manifest,
 )
 
@@ -35,11 +36,15 @@ _ASIDE = f"{TEMPORARY}new"
 
 
 def is_data(path: str | Path) -> bool:
-    """Whether mmcli made the data in this directory."""
+    """Whether mmcli made the data in this directory. Raises BadInput when a newer mmcli did."""
     try:
-        return kind_of(inspect_manifest(Path(path))[0]) == KIND
+        manifest = inspect_manifest(Path(path))[0]
     except BadInput:  # nobody's manifest, or none
         return False
+    if kind_of(manifest) != KIND:
+        return False
+    refuse_newer(Path(path), manifest)
+    return True
 
 
 def check_free(path: Path, force: bool) -> None:
