@@ -23,8 +23,9 @@ def binding(entry: Mapping[str, Any]) -> dict[str, Any]:
     if entry.get("preprocessing"):
         text = canonical(entry["preprocessing"])
         kept["preprocessing_sha256"] = hashlib.sha256(text.encode()).hexdigest()
-        if entry["preprocessing"].get("max_length"):  # a text query must be cut at the same length
-            kept["max_length"] = entry["preprocessing"]["max_length"]
+        for name in ("max_length", "frames"):  # a query must be cut as the rows were
+            if entry["preprocessing"].get(name):
+                kept[name] = entry["preprocessing"][name]
     return kept
 
 

@@ -15,7 +15,7 @@ from mmcli.encoders.specs import EncoderOptions
 from mmcli.engine.device import Placement, place, probe
 from mmcli.store.manifest import canonical
 
-QUERY_MODALITIES = ("text", "image", "speech")
+QUERY_MODALITIES = ("text", "image", "speech", "video")
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class QueryPlan:
 
     encoder: a reference. dim: the width, to which the encoder's output is cut. prompt: put before
     texts; None is the model's own for queries, if it has one. weights_sha256,
-    preprocessing_sha256: what the encoder must be of, where that is known.
+    preprocessing_sha256: what the encoder must be of, where that is known. frames: of a video.
     """
 
     modality: str
@@ -37,6 +37,7 @@ class QueryPlan:
     trust_remote_code: bool = False
     weights_sha256: str | None = None
     preprocessing_sha256: str | None = None
+    frames: int | None = None
 
     def as_manifest(self) -> dict[str, Any]:
         """What the index's manifest says of it."""
@@ -90,6 +91,7 @@ def plan_queries(
                     layer=entry.get("layer"),
                     trust_remote_code=bool(options.get("trust_remote_code")),
                     **(_text_settings(entry, prompt) if modality == "text" else {}),
+                    **({"frames": _frames(entry)} if modality == "video" else {}),
                 )
                 break
     return plans
@@ -127,6 +129,7 @@ def plan_bound(
         trust_remote_code=bool(options.get("trust_remote_code")),
         weights_sha256=bound.get("weights_sha256"),
         preprocessing_sha256=bound.get("preprocessing_sha256"),
+        frames=bound.get("frames"),
         **text,
     )
 
@@ -138,6 +141,11 @@ def _text_settings(entry: Mapping[str, Any], prompt: str | None) -> dict[str, An
         "prompt": prompt,
         "max_length": (entry.get("preprocessing") or {}).get("max_length"),
     }
+
+
+def _frames(entry: Mapping[str, Any]) -> int | None:
+    frames = (entry.get("preprocessing") or {}).get("frames")
+    return int(frames) if frames else None
 
 
 def load_query_encoder(plan: QueryPlan, device: str, precision: str) -> Encoder:
@@ -189,6 +197,7 @@ def _load(plan: QueryPlan, prompt: str, placement: Placement) -> Encoder:
         prompt=prompt,
         dim=plan.dim if plan.layer is None else None,
         trust_remote_code=plan.trust_remote_code,
+        frames=plan.frames,
     )
     return load(plan.encoder, plan.modality, options, placement)
 

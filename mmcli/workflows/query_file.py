@@ -14,8 +14,10 @@ from typing import Any, BinaryIO, Literal, get_args
 
 from mmcli.core.errors import BadInput, UsageError
 
-Kind = Literal["text", "image", "speech", "like"]
+Kind = Literal["text", "image", "speech", "video", "like"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+#: Kinds of query that are files.
+FILE_KINDS = ("image", "speech", "video")
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def parse_part(kind: Kind, given: str) -> QueryPart:
     if kind == "text" and not given.strip():
         raise UsageError("a query of blanks says nothing", "give words in quotes")
     value, equals, number = given.rpartition("=")
-    if not equals or not value or (kind in ("image", "speech") and Path(given).exists()):
+    if not equals or not value or (kind in FILE_KINDS and Path(given).exists()):
         return QueryPart(kind, given)
     try:
         weight = float(number)
@@ -66,8 +68,8 @@ def parse_part(kind: Kind, given: str) -> QueryPart:
 def read_queries(spec: str, stdin: BinaryIO | None = None) -> list[Query]:
     """The queries of a file: JSON lines, TSV or CSV with a header, else one text a line.
 
-    Columns `text`, `image`, `speech` and `like` are parts, `id` is the name. `-` reads stdin: JSON
-    lines when it starts with `{`, else texts. Raises BadInput naming file and line.
+    Columns `text`, `image`, `speech`, `video` and `like` are parts, `id` is the name. `-` reads
+    stdin: JSON lines when it starts with `{`, else texts. Raises BadInput naming file and line.
     """
     text = _read(spec, stdin)
     suffix = Path(spec).suffix.lower() if spec != "-" else ""
@@ -134,7 +136,7 @@ def _table_rows(name: str, text: str, delimiter: str) -> Iterator[tuple[str, Map
         header = next(reader, [])
         if not set(header) & set(KINDS):
             raise BadInput(
-                f"{name}:1: no column is named text, image, speech or like",
+                f"{name}:1: no column is named text, image, speech, video or like",
                 "the first line must name the columns",
             )
         for row in reader:
@@ -159,10 +161,10 @@ def _query(where: str, row: Mapping[str, Any], folder: Path | None) -> Query:
             raise BadInput(f"{where}: `{kind}` must be a string", f'as in {{"{kind}": "a tiger"}}')
         if value is None or not value.strip():
             continue
-        if kind in ("image", "speech") and folder is not None:
+        if kind in FILE_KINDS and folder is not None:
             value = str(folder / value)  # paths are relative to the table, as everywhere
         parts.append(QueryPart(kind, value, 1.0, where))
     if not parts:
-        raise BadInput(f"{where}: holds no query", "give text, image, speech or like")
+        raise BadInput(f"{where}: holds no query", "give text, image, speech, video or like")
     name = row.get("id")
     return Query(str(name) if name not in (None, "") else parts[0].value, tuple(parts))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mmcli.core.errors import BadInput, SpaceMismatch
 from mmcli.index.query_text import TowerLoader
 from mmcli.store.manifest import file_path
-from mmcli.workflows.query_file import Query, QueryPart
+from mmcli.workflows.query_file import FILE_KINDS, Query, QueryPart
 
 if TYPE_CHECKING:
     from mmcli.index.items import ItemTable
@@ -69,7 +69,7 @@ class QueryVectors:
         texts = self._values("text")
         if texts:
             by_kind["text"] = dict(zip(texts, self._texts(texts, device, precision), strict=True))
-        for kind in ("image", "speech"):
+        for kind in FILE_KINDS:
             parts = [p for q in self._queries for p in q.parts if p.kind == kind]
             if parts:
                 by_kind[kind] = self._files(kind, parts, device, precision)

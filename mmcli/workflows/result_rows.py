@@ -12,6 +12,8 @@ from typing import Any
 from mmcli.core.types import PART_COLUMNS
 
 PATH_COLUMNS = ("image", "speech", "video")
+#: Where in a recording, video or text an item is, when it is a segment of one.
+SEGMENT_COLUMNS = ("start_s", "end_s", "start_char", "end_char")
 #: Columns that a search adds; a source's own column of that name prints as `item_<name>`.
 ADDED = ("query", "rank", "score", "retrieval_score")
 
@@ -22,8 +24,8 @@ def display_name(column: str) -> str:
 
 
 def order_columns(columns: Sequence[str], label: str | None) -> list[str]:
-    """Items' columns in the order they print: id, which modality matched, parts, the rest."""
-    first = ["id", *([label] if label else []), *PART_COLUMNS, "transcript"]
+    """Items' columns as they print: id, times, which modality matched, parts, the rest."""
+    first = ["id", *SEGMENT_COLUMNS, *([label] if label else []), *PART_COLUMNS, "transcript"]
     return [c for c in first if c in columns] + [c for c in columns if c not in first]
 
 
