@@ -44,14 +44,15 @@ Examples:
   mmcli retrieve search index --image cat.jpg --text "at night=0.5" --text "a dog=-0.3"
   mmcli retrieve search index --speech question.wav -k 3 --html found.html
   mmcli retrieve search index --like animals/tiger --columns image --format tsv
+  mmcli retrieve search talks "the budget was cut" --collapse parent_id
   mmcli retrieve search index --queries questions.tsv --format jsonl
   mmcli retrieve search index "a red cube on a blue ball" --rerank pairs --rerank-top 100
   mmcli retrieve search index "a tiger" --format jsonl | jq -r .image | mmcli extract - -o tigers
 
 \b
 VALUE=WEIGHT weighs a part of the query; a negative weight pushes away from it. The words given
-first weigh 1. A file of queries is JSON lines, TSV or CSV with columns text, image, speech, like
-(and id), else one text a line; - is stdin.
+first weigh 1. A file of queries is JSON lines, TSV or CSV with columns text, image, speech,
+video, like (and id), else one text a line; - is stdin.
 --rerank puts the best --rerank-top of a query of one part into the order of a cross-attention
 aligner, which reads the tokens of the query and the patches of each item: score is then its own
 (a logit, any number), retrieval_score what the index said, and --min-score is of score. It reads
@@ -159,6 +160,9 @@ def search(
     speech: Annotated[
         list[str] | None, typer.Option("--speech", help="A recording, as FILE or FILE=WEIGHT.")
     ] = None,
+    video: Annotated[
+        list[str] | None, typer.Option("--video", help="A video, as FILE or FILE=WEIGHT.")
+    ] = None,
     like: Annotated[
         list[str] | None,
         typer.Option("--like", help="An item of the index, as ID or ID=WEIGHT; not found itself."),
@@ -177,6 +181,12 @@ def search(
     rerank_top: Annotated[
         int, typer.Option("--rerank-top", help="How many of the best --rerank looks at.")
     ] = 50,
+    collapse: Annotated[
+        str | None,
+        typer.Option(
+            "--collapse", help="Only the best of items with one value here, as in parent_id."
+        ),
+    ] = None,
     columns: Annotated[
         list[str] | None,
         typer.Option("--columns", help="Columns of the items, as in image,text. Default: all."),
@@ -210,6 +220,7 @@ def search(
         ("text", more_text),
         ("image", image),
         ("speech", speech),
+        ("video", video),
         ("like", like),
     )
     for kind, values in given:
@@ -222,7 +233,8 @@ def search(
         asked = (Query(parts[0].value, tuple(parts)),)
     else:
         raise UsageError(
-            "nothing to search for", "give words in quotes, `--image`, `--speech` or `--like`"
+            "nothing to search for",
+            "give words in quotes, `--image`, `--speech`, `--video` or `--like`",
         )
     result = run(
         SearchConfig(
@@ -239,6 +251,7 @@ def search(
             precision=precision,
             rerank=rerank,
             rerank_top=rerank_top,
+            collapse=collapse,
         )
     )
     for note in result.notes:
