@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from mmcli.core.errors import BadInput
 from mmcli.core.types import PART_COLUMNS
+from mmcli.data.places import is_url, locate
 from mmcli.data.suffixes import modality_of, split_suffix
 
 #: Rows in one batch, and so in one row group of the spool.
@@ -26,10 +27,16 @@ _CACHE_KIB = 65_536
 
 
 class Pairing:
-    """Items gathered from file names, on disk until they are read back with `batches`."""
+    """Items gathered from file names, on disk until they are read back with `batches`.
 
-    def __init__(self, database: Path, root: str) -> None:
+    by_id: they come sorted by id (code points), else as they were first named.
+    """
+
+    text_is_path = True
+
+    def __init__(self, database: Path, root: str, by_id: bool = True) -> None:
         self.root = root
+        self.by_id = by_id
         self.ignored: dict[str, int] = {}
         self.present: set[str] = set()
         self.n_items = 0
@@ -52,13 +59,13 @@ class Pairing:
         }
 
     def add(self, path: str, is_directory: bool = False) -> None:
-        """Take an absolute path in; one whose suffix is no medium's is counted as ignored.
+        """Take an absolute path or a URL in; one whose suffix is no medium's is counted as ignored.
 
         Raises BadInput when the item has a part of that modality already.
         """
         inside = path.startswith(self._prefix)
         relative = path[len(self._prefix) :] if inside else path
-        stem, suffix = split_suffix(relative)
+        stem, suffix = split_suffix(relative.partition("?")[0] if is_url(path) else relative)
         modality = modality_of(suffix)
         if modality is None:
             if not is_directory:
@@ -70,16 +77,17 @@ class Pairing:
             raise self._conflict(item_id, modality, relative)
         self.present.add(modality)
 
+    @property
     def schema(self) -> pa.Schema:
         """`id`, then the modalities that occur."""
         names = ["id", *(part for part in PART_COLUMNS if part in self.present)]
         return pa.schema([(name, pa.string()) for name in names])
 
-    def batches(self, by_id: bool) -> Iterator[pa.Table]:
-        """The items, sorted by id (code points), or as they were first named."""
-        schema = self.schema()
+    def batches(self) -> Iterator[pa.Table]:
+        """The items, in the order of `by_id`."""
+        schema = self.schema
         rows = self._connection.execute(
-            f"SELECT {', '.join(schema.names)} FROM items ORDER BY {'id' if by_id else 'seq'}"
+            f"SELECT {', '.join(schema.names)} FROM items ORDER BY {'id' if self.by_id else 'seq'}"
         )
         while batch := rows.fetchmany(BATCH_ROWS):
             self.n_items += len(batch)
@@ -92,6 +100,7 @@ class Pairing:
             arrays = [pa.array(column, pa.string()) for column in columns]
             yield pa.Table.from_arrays(arrays, schema=schema)
 
+    @property
     def fingerprint(self) -> str:
         """sha256 over path, size and modification time of every file that `batches` gave."""
         return self._digest.hexdigest()
@@ -138,9 +147,12 @@ def printable(path: str) -> str:
 def add_listed(pairing: Pairing, lines: Iterable[bytes]) -> None:
     """Take a list of paths in; relative ones are relative to the root."""
     for line in lines:
-        if line:
-            path = os.path.join(pairing.root, os.fsdecode(line))
-            pairing.add(os.path.normpath(path).replace(os.sep, "/"))
+        name = os.fsdecode(line)
+        if is_url(name):
+            pairing.add(name)
+        elif name:
+            path = locate(pairing.root, name)
+            pairing.add(path if is_url(path) else os.path.normpath(path).replace(os.sep, "/"))
 
 
 def listed_paths(stream: BinaryIO, null_separated: bool) -> Iterator[bytes]:

@@ -82,6 +82,8 @@ class ValueColumn:
     """JSON values: one type for all rows, where an integer may stand in a column of floats.
 
     Ids may be strings or integers and become strings; parts are strings, and `""` is absent.
+    exploded: the column is a list a row, of which each element will be a row; one value is a list
+    of one.
     """
 
     _SCALARS: ClassVar[dict[type, pa.DataType]] = {
@@ -91,14 +93,17 @@ class ValueColumn:
         float: pa.float64(),
     }
 
-    def __init__(self, name: str, where: Where) -> None:
+    def __init__(self, name: str, where: Where, exploded: bool = False) -> None:
         self._name = name
         self._where = where
         self._type: pa.DataType = pa.null()
+        self._fixed = name in STRING_COLUMNS and not exploded
+        self._exploded = exploded
 
     def see(self, values: Any, lines: Sequence[int]) -> None:
+        values = self._listed(values)
         kinds = set(map(type, values)) - {type(None)}
-        if self._name in STRING_COLUMNS:
+        if self._fixed:
             allowed: set[type] = {str, int} if self._name == "id" else {str}
             if kinds - allowed:
                 self._refuse_part(values, lines, allowed)
@@ -119,7 +124,7 @@ class ValueColumn:
         return self._type
 
     def convert(self, values: Any, lines: Sequence[int]) -> pa.Array:
-        values, kind = self._values(values), self.arrow_type()
+        values, kind = self._values(self._listed(values)), self.arrow_type()
         try:
             return pa.array(values, kind)
         except _MISFITS:
@@ -134,13 +139,18 @@ class ValueColumn:
         """The values as `pa.array` takes them for this column's type."""
         if self._name == "id":
             return [str(v) if type(v) is int else v for v in values]
-        if self._name in STRING_COLUMNS:
+        if self._fixed:
             return [v or None for v in values]
         if pa.types.is_floating(self._type):
             return [v if v is None else float(v) for v in values]
         if _holds_empty_struct(self._type):  # Parquet cannot write one: kept as JSON text
             return [v if v is None else json.dumps(v, ensure_ascii=False) for v in values]
         return list(values)
+
+    def _listed(self, values: Any) -> Any:
+        if not self._exploded:
+            return values
+        return [v if v is None or type(v) is list else [v] for v in values]
 
     def _infer(self, values: Any, kinds: set[type]) -> pa.DataType | None:
         if kinds == {int, float}:
@@ -168,7 +178,10 @@ class ValueColumn:
         for value, line in zip(values, lines, strict=True):
             if value is not None and type(value) not in allowed:
                 words = "a string or an integer" if int in allowed else "a string or null"
-                raise self._bad(line, f"must be {words}, here {_shown(value)}")
+                error = self._bad(line, f"must be {words}, here {_shown(value)}")
+                if type(value) is list:
+                    error.hint = f"`--explode {self._name}` makes each element a row"
+                raise error
 
     def _refuse_unsound(self, values: Any, lines: Sequence[int], kinds: set[type]) -> None:
         """Refuse numbers that no column type holds."""
@@ -190,18 +203,18 @@ class ValueColumn:
 class ArrowColumn:
     """Arrays that have a type; ids may be integers, dictionaries of strings become strings."""
 
-    def __init__(self, name: str, where: Where, kind: pa.DataType) -> None:
+    def __init__(self, name: str, where: Where, kind: pa.DataType, exploded: bool = False) -> None:
         self._name = name
         self._where = where
         self._plain = kind.value_type if pa.types.is_dictionary(kind) else kind
-        self._fixed = name in STRING_COLUMNS
+        self._fixed = name in STRING_COLUMNS and not exploded
         texts = pa.types.is_string(self._plain) or pa.types.is_large_string(self._plain)
         texts |= pa.types.is_string_view(self._plain) or pa.types.is_null(self._plain)
         if self._fixed and not (texts or (name == "id" and pa.types.is_integer(self._plain))):
-            raise BadInput(
-                f'{where(0)}: column "{name}" holds {kind}, not strings',
-                "parts are paths or text; `--map` names other columns",
-            )
+            hint = "parts are paths or text; `--map` names other columns"
+            if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+                hint = f"`--explode {name}` makes each element a row"
+            raise BadInput(f'{where(0)}: column "{name}" holds {kind}, not strings', hint)
 
     def see(self, values: Any, lines: Sequence[int]) -> None:
         """Nothing to learn: the file says the type."""

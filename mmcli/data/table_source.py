@@ -3,8 +3,8 @@
 Reads the table twice: `scan` learns the types and refuses what breaks them, `batches` gives rows.
 """
 
-import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 
 import pyarrow as pa
 
@@ -12,9 +12,11 @@ from mmcli.core.errors import BadInput, UsageError
 from mmcli.core.registry import suggestion
 from mmcli.core.types import PART_COLUMNS
 from mmcli.data.ids import UniqueIds, normalised, numbered
+from mmcli.data.saved_dataset import SavedDataset
 from mmcli.data.schema import ArrowColumn, CellColumn, Column, ValueColumn
-from mmcli.data.tables import Rows, TableFile, refuse_repeated_names
+from mmcli.data.tables import Rows, TableFile
 
+Table = TableFile | SavedDataset
 #: Columns that mmcli itself writes into stores and predictions.
 _RESERVED = ("prediction", "transcript")
 _RESERVED_PREFIXES = ("has_", "probability_")
@@ -26,9 +28,13 @@ class TableSource:
     mapping: our column names to the table's. Raises BadInput naming the row of whatever is wrong.
     """
 
-    def __init__(self, table: TableFile, mapping: Mapping[str, str]) -> None:
-        self._table = table
+    def __init__(
+        self, table: Table, mapping: Mapping[str, str], explode: str | None = None
+    ) -> None:
         self._mapping = mapping
+        self._explode = explode
+        media = {mapping.get(part, part) for part in PART_COLUMNS if part != "text"}
+        self._table: Table = replace(table, media=frozenset(media))
         self._ours = {theirs: ours for ours, theirs in mapping.items()}
         if len(self._ours) < len(mapping):
             raise UsageError("`--map` names one column twice", "map each column once")
@@ -39,8 +45,9 @@ class TableSource:
         names = [name for name in self._columns if name != "id"]
         fields = [(name, self._columns[name].arrow_type()) for name in names]
         self.schema = pa.schema([("id", pa.string()), *fields])
-        with table.path.open("rb") as stream:
-            self.fingerprint = hashlib.file_digest(stream, "sha256").hexdigest()
+        self.fingerprint = self._table.fingerprint()
+        self.ignored: dict[str, int] = {}
+        self.text_is_path = False
 
     def batches(self) -> Iterator[pa.Table]:
         """The rows, in the file's order, in the types of `schema`."""
@@ -66,8 +73,9 @@ class TableSource:
 
     def _scan(self) -> None:
         only = None
-        if self._table.kind == "parquet":
-            self._take_types()
+        schema = self._table.typed_schema()
+        if schema is not None:
+            self._take_types(schema)
             only = [self._mapping.get("id", "id")]
         for rows in self._read(only) if only is None or "id" in self._columns else ():
             for name, values in rows.columns.items():
@@ -81,18 +89,18 @@ class TableSource:
             self._refuse_rows_without_id()
         self._check_names()
 
-    def _take_types(self) -> None:
-        """Take the types from a Parquet file; then the ids are all that is left to scan."""
-        schema = self._table.parquet_schema()
-        refuse_repeated_names(self._table, schema.names)
+    def _take_types(self, schema: pa.Schema) -> None:
+        """Take the types that the file says; then the ids are all that is left to scan."""
         for field in schema:
             name = self._ours.get(field.name, field.name)
             self._theirs[field.name] = None
-            self._columns[name] = ArrowColumn(name, self._table.where, field.type)
+            exploded = name == self._explode
+            self._columns[name] = ArrowColumn(name, self._table.where, field.type, exploded)
 
     def _new_column(self, name: str) -> Column:
-        kind = ValueColumn if self._table.kind == "jsonl" else CellColumn
-        return kind(name, self._table.where)
+        if self._table.kind == "jsonl":
+            return ValueColumn(name, self._table.where, name == self._explode)
+        return CellColumn(name, self._table.where)
 
     def _read(self, only: list[str] | None = None) -> Iterator[Rows]:
         """The rows, their columns under our names."""
@@ -117,30 +125,44 @@ class TableSource:
             self._row_ids(rows)
 
     def _check_names(self) -> None:
-        name, names = self._table.name, list(self._columns)
-        if not names:
-            raise BadInput(f"`{name}` has no rows", "give it at least one")
-        for ours, theirs in self._mapping.items():
-            if theirs not in self._theirs:
-                raise BadInput(
-                    f"`--map {ours}={theirs}`: `{name}` has no column `{theirs}`",
-                    suggestion(theirs, self._theirs),
-                )
-            if ours in self._theirs and ours not in self._ours:
-                raise BadInput(
-                    f"`--map {ours}={theirs}`: `{name}` has a column `{ours}` too",
-                    f"give that one another name: `--map {ours}={theirs},other={ours}`",
-                )
-        for column in names:
-            if not column:
-                raise BadInput(f"`{name}` has a column without a name", "name it")
-            if column in _RESERVED or column.startswith(_RESERVED_PREFIXES):
-                raise BadInput(
-                    f"`{name}`: the column name `{column}` is reserved",
-                    f"rename it: `--map my_{column}={column}`",
-                )
-        if not any(part in self._columns for part in PART_COLUMNS):
+        if not self._columns:
+            raise BadInput(f"`{self._table.name}` has no rows", "give it at least one")
+        names = list(self._columns)
+        check_columns(self._table.name, names, self._mapping, self._ours, self._theirs)
+
+
+def check_columns(
+    name: str,
+    names: Collection[str],
+    mapping: Mapping[str, str],
+    ours: Mapping[str, str],
+    theirs: Collection[str],
+) -> None:
+    """Raise BadInput for a mapping that does not fit and for column names that cannot be.
+
+    name: of the source. names: of its columns, ours; ours: by theirs; theirs: those it has.
+    """
+    for mine, other in mapping.items():
+        if other not in theirs:
             raise BadInput(
-                f"`{name}` has no column {', '.join(PART_COLUMNS[:-1])} or {PART_COLUMNS[-1]}",
-                f"name one: `--map image=COLUMN`; columns: {', '.join(names[:12])}",
+                f"`--map {mine}={other}`: `{name}` has no column `{other}`",
+                suggestion(other, theirs),
             )
+        if mine in theirs and mine not in ours:
+            raise BadInput(
+                f"`--map {mine}={other}`: `{name}` has a column `{mine}` too",
+                f"give that one another name: `--map {mine}={other},other={mine}`",
+            )
+    for column in names:
+        if not column:
+            raise BadInput(f"`{name}` has a column without a name", "name it")
+        if column in _RESERVED or column.startswith(_RESERVED_PREFIXES):
+            raise BadInput(
+                f"`{name}`: the column name `{column}` is reserved",
+                f"rename it: `--map my_{column}={column}`",
+            )
+    if not any(part in names for part in PART_COLUMNS):
+        raise BadInput(
+            f"`{name}` has no column {', '.join(PART_COLUMNS[:-1])} or {PART_COLUMNS[-1]}",
+            f"name one: `--map image=COLUMN`; columns: {', '.join(list(names)[:12])}",
+        )

@@ -4,6 +4,7 @@ Knows formats and where a row stands in its file; what the columns mean is `tabl
 """
 
 import csv
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,9 +16,13 @@ import pyarrow.parquet as pq
 
 from mmcli.core.errors import BadInput
 from mmcli.data.folders import BATCH_ROWS
+from mmcli.data.places import row_place
+from mmcli.data.typed_columns import TypedColumns
 
 #: A batch is closed at this many characters too, so that long texts do not pile up.
 _BATCH_CHARACTERS = 16_000_000
+#: Rows of a Parquet file that holds media: each may be megabytes.
+_MEDIA_ROWS = 64
 #: Longest cell of a CSV file; the standard library's own limit, 131,072, is below a long article.
 _CELL_CHARACTERS = 64_000_000
 
@@ -32,11 +37,17 @@ class Rows:
 
 @dataclass(frozen=True)
 class TableFile:
-    """A table on disk, and how messages call it."""
+    """A table on disk, and how messages call it.
+
+    place: how its items name the file, relative to their root or absolute. media: columns of a
+    Parquet file whose plain binary is a picture, sound or video.
+    """
 
     path: Path
     kind: str
     name: str
+    place: str = ""
+    media: frozenset[str] = frozenset()
 
     def where(self, line: int) -> str:
         """The file and the line (in Parquet: the row), from 1; line 0 is the file as a whole."""
@@ -51,12 +62,47 @@ class TableFile:
         """
         if self.kind == "jsonl":
             return _read_jsonl(self)
-        return _read_parquet(self, columns) if self.kind == "parquet" else _read_cells(self)
+        return (
+            gathered(_read_parquet(self, columns)) if self.kind == "parquet" else _read_cells(self)
+        )
 
     def parquet_schema(self) -> pa.Schema:
         """The types that a Parquet file says its columns have."""
         with _open_parquet(self) as file:
             return file.schema_arrow
+
+    def typed_schema(self) -> pa.Schema | None:
+        """The types that a Parquet file says its columns have; None where only the values tell."""
+        if self.kind != "parquet":
+            return None
+        with _open_parquet(self) as file:
+            refuse_repeated_names(self, file.schema_arrow.names)
+            return TypedColumns(file.schema_arrow, self.media).schema
+
+    def fingerprint(self) -> str:
+        """sha256 of the file."""
+        with self.path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def gathered(parts: Iterator[Rows]) -> Iterator[Rows]:
+    """Runs of Arrow rows joined to runs of about `BATCH_ROWS`."""
+    held: list[Rows] = []
+    for rows in parts:
+        held.append(rows)
+        if sum(len(one.lines) for one in held) >= BATCH_ROWS:
+            yield _joined(held)
+            held = []
+    if held:
+        yield _joined(held)
+
+
+def _joined(held: list[Rows]) -> Rows:
+    if len(held) == 1:
+        return held[0]
+    lines = range(held[0].lines[0], held[-1].lines[-1] + 1)
+    names = held[0].columns
+    return Rows(lines, {n: pa.concat_arrays([one.columns[n] for one in held]) for n in names})
 
 
 def _read_jsonl(table: TableFile) -> Iterator[Rows]:
@@ -173,18 +219,28 @@ def _not_utf8(table: TableFile, line: int) -> BadInput:
 def _read_parquet(table: TableFile, columns: list[str] | None) -> Iterator[Rows]:
     with _open_parquet(table) as file:
         row = 1
+        typed, all_names = TypedColumns(file.schema_arrow, table.media), file.schema_arrow.names
+        rows = _MEDIA_ROWS if typed.has_media and columns is None else BATCH_ROWS
         try:
-            for batch in file.iter_batches(BATCH_ROWS, columns=columns):
-                names = batch.schema.names
-                yield Rows(
-                    range(row, row + len(batch)), dict(zip(names, batch.columns, strict=True))
-                )
+            for batch in file.iter_batches(rows, columns=columns):
+                found = {
+                    name: typed.convert(
+                        name, values, _by_row(table, row - 1, all_names.index(name))
+                    )
+                    for name, values in zip(batch.schema.names, batch.columns, strict=True)
+                }
+                yield Rows(range(row, row + len(batch)), found)
                 row += len(batch)
         except (pa.ArrowException, OSError) as error:
             reason = str(error).splitlines()[0]
             raise BadInput(
                 f"{table.where(row)}: cannot be read: {reason}", "write the table again"
             ) from error
+
+
+def _by_row(table: TableFile, start: int, column: int) -> Any:
+    place = table.place or str(table.path)
+    return lambda values: lambda row, size, name: row_place(place, start + row, column, size, name)
 
 
 def _open_parquet(table: TableFile) -> pq.ParquetFile:

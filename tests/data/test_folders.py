@@ -107,9 +107,9 @@ def test_nothing_usable_says_what_was_there(tmp_path):
     assert caught.value.hint.startswith("ignored: 2 .pdf, 1 .csv; a table is a source")
     with pytest.raises(BadInput, match="does not exist"):
         read(tmp_path / "nope", tmp_path)
-    (tmp_path / "x.tar").write_bytes(b"")
+    (tmp_path / "x.zip").write_bytes(b"")
     with pytest.raises(BadInput, match="no source that can be read"):
-        read(tmp_path / "x.tar", tmp_path)
+        read(tmp_path / "x.zip", tmp_path)
     with pytest.raises(UsageError, match="--map"):
         read(tmp_path / "p", tmp_path, mapping={"image": "a"})
 

@@ -217,7 +217,7 @@ def test_parquet(tmp_path):
         {"id": "3", "label": "a", "image": "x.jpg", "score": 1.5},
         {"id": "2", "label": "b", "image": None, "score": None},
     ]
-    nested = pa.table({"image": [{"bytes": b"x", "path": "a"}]})
+    nested = pa.table({"image": [{"url": "x", "path": "a"}]})
     assert "not strings" in refused(tmp_path, "n.parquet", nested)
     assert "is not a Parquet file" in refused(tmp_path, "b.parquet", b"PAR1 no")
     renamed = read(tmp_path, "m.parquet", table, mapping={"text": "label"})
