@@ -42,19 +42,16 @@ def read_video(
             for number, recipe in enumerate(recipes)
             for frame, time_s in enumerate(frame_times(start, end, recipe.frames))
         )
-        results = [
-            np.zeros((recipe.frames, recipe.frame.height, recipe.frame.width, 3), np.uint8)
-            for recipe in recipes
-        ]
         times = sorted({time_s for time_s, _, _ in wanted})
         shown = dict(zip(times, _frames_at(container, stream, times, end), strict=True))
-        cut: dict[tuple[int, VideoRecipe], Any] = {}
-        for time_s, number, frame in wanted:
-            at = (id(shown[time_s]), recipes[number])
+        cut: dict[tuple[int, int], Any] = {}
+        results: list[list[Any]] = [[] for _ in recipes]
+        for time_s, number, _ in wanted:
+            at = (id(shown[time_s]), number)
             if at not in cut:
                 cut[at] = np.asarray(_cut(shown[time_s], recipes[number], pixel_ratio))
-            results[number][frame] = cut[at]
-    return results
+            results[number].append(cut[at])
+    return [np.stack(frames) for frames in results]
 
 
 def frame_times(start_s: float, end_s: float, count: int) -> list[float]:

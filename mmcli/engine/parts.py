@@ -22,11 +22,15 @@ KEPT_BYTES = 1_500_000_000
 
 @dataclass(frozen=True)
 class PartColumn:
-    """One modality's parts of all rows: paths, or texts themselves; None where there is none."""
+    """One modality's parts of all rows: paths, or texts themselves; None where there is none.
+
+    spans: of a recording or video, where rows are segments.
+    """
 
     modality: str
     values: Sequence[str | None]
     are_paths: bool
+    spans: Sequence[tuple[float, float] | None] | None = None
 
 
 @dataclass
@@ -57,7 +61,13 @@ class PartReader:
         for modality, keys in self.keys.items():
             column = self.columns[modality]
             tasks = [
-                PartTask(row, modality, str(column.values[row]), column.are_paths)
+                PartTask(
+                    row,
+                    modality,
+                    str(column.values[row]),
+                    column.are_paths,
+                    None if column.spans is None else column.spans[row],
+                )
                 for row in rows
                 if column.values[row] is not None
                 and any((key, row) not in self.kept for key in keys)

@@ -179,7 +179,12 @@ def _examine_extras(torch_works: bool) -> dict[str, dict[str, Any]]:
     )
     voices = _failures({"eSpeak NG": _check_voice})
     photographs = _failures({"photographs of scikit-image": _check_photographs})
-    found = {"starter": starter, "voices": voices, "demo": starter | voices | photographs}
+    found = {
+        "starter": starter,
+        "voices": voices,
+        "video": _failures({"PyAV": _check_video}),
+        "demo": starter | voices | photographs,
+    }
     return {name: {"complete": not missing, "missing": missing} for name, missing in found.items()}
 
 
@@ -218,6 +223,15 @@ def _check_voice() -> None:
     from mmcli.data.voices import speak
 
     speak("yes")
+
+
+def _check_video() -> None:
+    """PyAV loads and has the decoders that most videos need."""
+    from mmcli.data.media_container import load_av
+
+    lacking = {"h264", "hevc", "vp9", "av1", "mpeg4", "aac"} - set(load_av().codecs_available)
+    if lacking:
+        raise MissingResource(f"PyAV cannot decode {', '.join(sorted(lacking))}", "reinstall av")
 
 
 def _check_photographs() -> None:

@@ -37,10 +37,22 @@ def modalities_to_embed(config: ExtractConfig, source: Source) -> list[str]:
     return found
 
 
+def check_frames(config: ExtractConfig, plans: Sequence[KeyPlan]) -> None:
+    """Raise UsageError where `--frames` is not what a video model was made for."""
+    for plan in plans:
+        takes = getattr(plan.encoder.recipe, "frames", None)
+        if config.frames is not None and takes is not None and takes != config.frames:
+            raise UsageError(
+                f"`--frames {config.frames}`: `{plan.encoder.card.name}` takes {takes}",
+                "leave it out",
+            )
+
+
 def cut_into_segments(
     config: ExtractConfig, source: Source, plans: Sequence[KeyPlan], spool: Path
 ) -> Source:
     """The source with a row a segment; the same source where nothing is to be cut."""
+    check_frames(config, plans)
     embedded = {plan.encoder.card.modality for plan in plans}
     windows = parse_windows(config.window, config.hop)
     windows = {modality: w for modality, w in windows.items() if modality in embedded}

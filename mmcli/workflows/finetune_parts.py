@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmcli.core.errors import BadInput
+from mmcli.data.segments import PARENT, TIMES, spans_of
 from mmcli.engine.parts import PartColumn
 from mmcli.store.reader import Store
 
@@ -15,7 +16,8 @@ def part_columns(store: Store, modalities: Sequence[str]) -> dict[str, PartColum
     Raises BadInput when the store does not say where its source was, or its first file is gone.
     """
     found = {}
-    table = store.items(list(modalities)) if modalities else None
+    times = [name for name in (PARENT, *TIMES) if name in store.columns]
+    table = store.items([*modalities, *times]) if modalities else None
     for modality in modalities:
         assert table is not None
         values = table.column(modality).to_pylist()
@@ -38,5 +40,5 @@ def part_columns(store: Store, modalities: Sequence[str]) -> dict[str, PartColum
                 f"{store.ids()[first]}: {modality} `{paths[first]}` does not exist",
                 f"`{store.path}` was extracted from files that are gone; towers learn from them",
             )
-        found[modality] = PartColumn(modality, paths, True)
+        found[modality] = PartColumn(modality, paths, True, spans_of(table, modality, False))
     return found

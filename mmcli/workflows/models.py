@@ -1,5 +1,6 @@
 """`models`: the registry's entries as rows; nothing is loaded."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from mmcli.core.errors import UsageError
@@ -13,8 +14,8 @@ def list_models(modality: str | None = None) -> list[dict[str, Any]]:
     """One row an encoder, then one a preset. Raises UsageError for an unknown modality."""
     if modality is not None and modality not in MODALITIES:
         raise UsageError(f"`{modality}` is not a modality", suggestion(modality, MODALITIES))
-    rows = [_encoder(e) for e in ENCODERS if modality is None or modality in e.modalities]
-    rows += [_preset(p) for p in PRESETS if modality is None or modality in p.encoders]
+    rows = [_encoder(e) for e in ENCODERS if modality is None or modality in _takes(e.modalities)]
+    rows += [_preset(p) for p in PRESETS if modality is None or modality in _takes(p.encoders)]
     return rows
 
 
@@ -29,11 +30,17 @@ def describe(name: str) -> dict[str, Any]:
     )
 
 
+def _takes(modalities: Iterable[str]) -> list[str]:
+    """What can be encoded: what takes pictures takes videos too, frame by frame."""
+    found = list(modalities)
+    return [*found, "video"] if "image" in found and "video" not in found else found
+
+
 def _encoder(spec: EncoderSpec) -> dict[str, Any]:
     return {
         "name": spec.name,
         "kind": "encoder",
-        "modality": spec.modality,
+        "modality": ", ".join(_takes(spec.modalities)),
         "dim": spec.dim,
         "space": spec.space,
         "licence": spec.licence,
@@ -51,7 +58,7 @@ def _preset(preset: Preset) -> dict[str, Any]:
     return {
         "name": preset.name,
         "kind": "preset",
-        "modality": ", ".join(preset.encoders),
+        "modality": ", ".join(_takes(preset.encoders)),
         "dim": None,
         "encoders": dict(preset.encoders),
         "licence": preset.licence,

@@ -47,6 +47,7 @@ def test_a_sound_installation(run: Run) -> None:
     assert {name: extra["complete"] for name, extra in report["extras"].items()} == {
         "starter": True,
         "voices": True,
+        "video": True,
         "demo": True,
     }
 

@@ -53,7 +53,7 @@ def test_good_parts_come_back_in_order_and_survive_a_process(tmp_path):
     assert [w.truncated for w in sound.values] == [False, True]
     assert literal.text == "literal"
     assert (missing.values, missing.error, missing.message) == (None, "missing", "does not exist")
-    assert video.error == "unsupported"
+    assert (video.error, video.message) == ("missing", "does not exist")
 
 
 @pytest.mark.parametrize("modality", ["image", "speech", "text"])
