@@ -62,7 +62,7 @@ def test_a_newer_format_is_refused(run_here: Run, newer: Path, command: str) -> 
     assert done.returncode == 3, done.stderr
     lines = done.stderr.strip().splitlines()
     assert len(lines) == 2
-    named = {kind: f"`{kind}` was written by a newer mmcli (`mmcli.{kind}/2`)" for kind in KINDS}
+    named = {kind: f"{kind}` was written by a newer mmcli (`mmcli.{kind}/2`)" for kind in KINDS}
     words = command.replace("model:model", "model").split()
     assert any(named[word] in lines[0] for word in words if word in named)
     assert lines[1].startswith("hint: upgrade it")
