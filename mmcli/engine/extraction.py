@@ -5,7 +5,6 @@ stages is bounded by a few batches however long the source is. Batches never cro
 shard's bytes depend on its rows alone. Knows no model and no file format.
 """
 
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -19,6 +18,7 @@ import pyarrow as pa
 from mmcli.core.errors import BadInput
 from mmcli.core.types import Encoder, Output, Prepared
 from mmcli.data.decode import PartResult, PartTask
+from mmcli.data.places import locate
 from mmcli.data.recipes import Waveform
 from mmcli.data.scripts import uncovered_script
 from mmcli.data.segments import spans_of
@@ -207,7 +207,7 @@ class Extraction:
                 if modality in self.groups:
                     buffer.named[modality][row] = True
                 is_path = modality != "text" or source.text_is_path
-                where = os.path.join(source.root, value) if is_path else value
+                where = locate(source.root, value) if is_path else value
                 yield PartTask(row, modality, where, is_path, spans[modality][row])
 
     def _take(self, buffer: ShardBuffer, result: PartResult) -> None:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from mmcli.data.decode import PartTask, decode_parts
+from mmcli.data.files import PartError, read_regular
 from mmcli.data.recipes import ImageRecipe
 from mmcli.report.page import text
 
@@ -48,13 +49,13 @@ def make_thumbnails(paths: Sequence[str]) -> dict[str, str]:
 def audio_uri(path: str) -> str | None:
     """A data URI of a small recording that browsers play, else None."""
     kind = _AUDIO.get(os.path.splitext(path)[1].lower())
-    try:
-        if kind is None or not os.path.isfile(path) or os.path.getsize(path) > MAX_AUDIO_BYTES:
-            return None
-        with open(path, "rb") as file:
-            return f"data:{kind};base64," + base64.b64encode(file.read()).decode()
-    except OSError:
+    if kind is None:
         return None
+    try:
+        content = read_regular(path, MAX_AUDIO_BYTES)
+    except PartError:
+        return None
+    return f"data:{kind};base64," + base64.b64encode(content).decode()
 
 
 def picture(path: str, label: str, thumbnails: Mapping[str, str]) -> str:

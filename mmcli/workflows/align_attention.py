@@ -3,7 +3,6 @@
 Prints nothing.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isqrt
@@ -18,6 +17,7 @@ from mmcli.core.errors import BadInput, UsageError
 from mmcli.core.registry import suggestion
 from mmcli.data.files import PartError
 from mmcli.data.images import read_images
+from mmcli.data.places import locate
 from mmcli.data.recipes import ImageRecipe
 from mmcli.encoders.registry import load
 from mmcli.encoders.specs import EncoderOptions
@@ -166,7 +166,7 @@ def _pixels(store: Store, key: str, row: int) -> NDArray[np.uint8]:
     """The picture as its encoder saw it, so that patches lie where they belong."""
     if "image" not in store.columns:
         raise BadInput(f"`{store.path}` has no column `image`", "extract it from picture files")
-    path = os.path.join(store.source_root or "", str(store.items(["image"])["image"][row]))
+    path = locate(store.source_root, str(store.items(["image"])["image"][row]))
     told = store.keys[key].get("preprocessing") or {}
     known = {n: told[n] for n in ("height", "width", "fit", "resize") if told.get(n)}
     recipe = ImageRecipe(**{"height": 224, "width": 224, "fit": "squash", **known})

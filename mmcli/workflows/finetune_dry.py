@@ -2,7 +2,6 @@
 them. Reads a few rows, writes nothing that stays.
 """
 
-import os
 import tempfile
 import time
 from dataclasses import asdict
@@ -13,6 +12,7 @@ import torch
 
 from mmcli.core.types import PART_COLUMNS
 from mmcli.data.decode import PartTask, decode_parts
+from mmcli.data.places import locate
 from mmcli.data.source import Source, SourceOptions, open_source
 from mmcli.encoders.registry import load
 from mmcli.encoders.specs import EncoderOptions
@@ -120,7 +120,7 @@ def _tower(
     }
     is_path = modality != "text" or text_is_path
     tasks = [
-        PartTask(i, modality, os.path.join(root, value) if is_path else value, is_path)
+        PartTask(i, modality, locate(root, value) if is_path else value, is_path)
         for i, row in enumerate(rows)
         if (value := row.get(modality))
     ]

@@ -3,7 +3,6 @@
 Knows splits and columns; nothing about models.
 """
 
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from mmcli.core.errors import BadInput, UsageError
 from mmcli.core.registry import suggestion
 from mmcli.data.files import PartError
 from mmcli.data.messages import fingerprint, is_messages, read_messages
+from mmcli.data.places import locate
 from mmcli.data.source import SourceOptions, open_source
 from mmcli.data.splits import SplitOptions, Splits, split_rows
 from mmcli.data.texts import read_text
@@ -192,8 +192,8 @@ def _table(
     for number, row in enumerate(table.select(list(dict.fromkeys(wanted))).to_pylist(), 1):
         where = f"{data}:row {number} (id {row['id']})"
         if text_is_path and row.get("text"):
-            row["text"] = _text(os.path.join(base, row["text"]), where)
-        image = None if row["image"] is None else os.path.join(base, row["image"])
+            row["text"] = _text(locate(base, row["text"]), where)
+        image = None if row["image"] is None else locate(base, row["image"])
         examples.append(from_row(row, where, task, label, image, known=need_answers))
     if not examples:
         raise BadInput(f"`{data}` has no rows", "give it at least one")

@@ -1,10 +1,10 @@
 """Where the parts of a store's items are read again: the source's files, or texts themselves."""
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from mmcli.core.errors import BadInput
+from mmcli.data.contents import exists
+from mmcli.data.places import locate
 from mmcli.data.segments import PARENT, TIMES, spans_of
 from mmcli.engine.parts import PartColumn
 from mmcli.store.reader import Store
@@ -33,9 +33,9 @@ def part_columns(store: Store, modalities: Sequence[str]) -> dict[str, PartColum
                 f"`{store.path}` does not say where its {modality} files are",
                 "give the source itself instead of the store",
             )
-        paths = [None if v is None else os.path.join(root, v) for v in values]
+        paths = [None if v is None else locate(root, v) for v in values]
         first = next((i for i, p in enumerate(paths) if p is not None), None)
-        if first is not None and not Path(str(paths[first])).exists():
+        if first is not None and not exists(str(paths[first])):
             raise BadInput(
                 f"{store.ids()[first]}: {modality} `{paths[first]}` does not exist",
                 f"`{store.path}` was extracted from files that are gone; towers learn from them",

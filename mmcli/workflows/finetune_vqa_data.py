@@ -19,6 +19,7 @@ from mmcli.core.errors import BadInput
 from mmcli.core.registry import suggestion
 from mmcli.data.answers import Answers, answer_column, read_answers
 from mmcli.data.files import PartError
+from mmcli.data.places import locate
 from mmcli.data.source import SourceOptions, open_source
 from mmcli.data.splits import SplitOptions, Splits, split_rows
 from mmcli.data.texts import read_text
@@ -163,7 +164,7 @@ def _images(table: Table, base: str, store: Store | None) -> list[str | None]:
             "name it: `--map image=COLUMN`, or give pictures",
         )
     values = table.items(["image"]).column("image").to_pylist()
-    return [None if value is None else os.path.join(base, value) for value in values]
+    return [None if value is None else locate(base, value) for value in values]
 
 
 def _questions(table: Table, base: str, as_path: bool, store: Store | None) -> list[str | None]:
@@ -180,7 +181,7 @@ def _questions(table: Table, base: str, as_path: bool, store: Store | None) -> l
     found: list[str | None] = []
     for row, value in enumerate(values):
         try:
-            found.append(read_text(os.path.join(base, value)) if value else None)
+            found.append(read_text(locate(base, value)) if value else None)
         except PartError as error:
             raise BadInput(
                 f'{table.path}:row {row + 1}: text "{value}" {error.message}',

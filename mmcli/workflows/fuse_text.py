@@ -4,7 +4,6 @@ The texts of a store are embedded again by the encoder that its text key names, 
 behind them. Knows nothing about training.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from mmcli.core.errors import BadInput
 from mmcli.data.files import PartError
+from mmcli.data.places import locate
 from mmcli.data.texts import read_text
 from mmcli.engine.encode import encode_parts
 from mmcli.fusion.early.as_text import written
@@ -83,6 +83,6 @@ def _text(store: Store, value: str | None) -> str | None:
     if value is None or source.get("kind") not in _FILES:
         return value
     try:
-        return read_text(os.path.join(store.source_root or "", value))
+        return read_text(locate(store.source_root, value))
     except PartError:
         return None  # it failed when the store was made, and its part is absent

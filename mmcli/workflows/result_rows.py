@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmcli.core.types import PART_COLUMNS
+from mmcli.data.places import is_url, locate
 
 PATH_COLUMNS = ("image", "speech", "video")
 #: Where in a recording, video or text an item is, when it is a segment of one.
@@ -31,7 +32,10 @@ def order_columns(columns: Sequence[str], label: str | None) -> list[str]:
 
 def path_from_here(root: str | None, path: str, here: str | None = None) -> str:
     """A path as it opens from the working directory: relative inside it, else absolute."""
-    full = os.path.normpath(os.path.join(root or "", path))
+    full = locate(root, path)
+    if is_url(full):
+        return full
+    full = os.path.normpath(full)
     if not os.path.isabs(full):
         return full
     here = here if here is not None else os.getcwd()

@@ -1,6 +1,5 @@
 """The page of a retrieval evaluation: scores with intervals, and the worst queries to look at."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmcli.core.types import PART_COLUMNS
+from mmcli.data.places import locate
 from mmcli.engine.exact_top import iter_best
 from mmcli.report.charts import Interval, interval_chart
 from mmcli.report.media import make_thumbnails, picture, sound
@@ -102,7 +102,7 @@ def shown_items(store: Store, rows: Sequence[int]) -> dict[int, dict[str, Any]]:
     for item in found:
         for name in ("image", "speech", "video"):
             if item.get(name):
-                item[name] = os.path.join(store.source_root or "", item[name])
+                item[name] = locate(store.source_root, item[name])
     return dict(zip(wanted.tolist(), found, strict=True))
 
 

@@ -17,7 +17,9 @@ from typing import Any
 
 from mmcli.core.errors import BadInput, UsageError
 from mmcli.core.registry import suggestion
+from mmcli.data.contents import exists
 from mmcli.data.files import PartError
+from mmcli.data.places import locate
 from mmcli.data.recipes import AudioRecipe
 from mmcli.data.source import Source
 from mmcli.data.streams.frames import animation_s
@@ -133,8 +135,8 @@ def _parts(
     """The paths of the parts that can be opened."""
     paths = []
     for name in ("speech", "image"):
-        path = os.path.join(root, cells[name]) if cells[name] else None
-        if path is not None and not os.path.isfile(path):
+        path = locate(root, cells[name]) if cells[name] else None
+        if path is not None and not exists(path):
             found.unreadable[row] = f"{name} `{cells[name]}` does not exist"
             path = None
         paths.append(path)
