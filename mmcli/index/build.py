@@ -99,6 +99,23 @@ def reason(error: Exception) -> str:
     return text.strip(" .:")[:200] or "not for this metric"
 
 
+def train(index: Any, sample: Vectors, factory: str, n: int) -> None:
+    """Train an index on a sample `(rows, dim)` that is ready for its metric.
+
+    Raises BadInput, naming the factory string and `n`, where FAISS needs more.
+    """
+    lists = inverted_lists(index)
+    if lists is not None:
+        lists.cp.min_points_per_centroid = 1  # else FAISS writes its advice to stderr
+    try:
+        index.train(sample)
+    except RuntimeError as error:
+        raise BadInput(
+            f"`--factory {factory}` cannot be trained on {n} vectors ({reason(error)})",
+            "use `--factory Flat`, or fewer lists",
+        ) from error
+
+
 def _train(
     index: Any,
     blocks: Callable[[], Iterable[Vectors]],
@@ -109,8 +126,6 @@ def _train(
     seed: int,
 ) -> None:
     lists = inverted_lists(index)
-    if lists is not None:
-        lists.cp.min_points_per_centroid = 1  # else FAISS writes its advice to stderr
     size = training_size(n, lists.nlist if lists is not None else 1)
     chosen = np.sort(np.random.default_rng(seed).choice(n, size=size, replace=False))
     sample = np.empty((size, dim), dtype=np.float32)
@@ -119,13 +134,7 @@ def _train(
         low, high = np.searchsorted(chosen, (start, start + len(block)))
         sample[low:high] = block[chosen[low:high] - start]
         start += len(block)
-    try:
-        index.train(ready(sample, metric))
-    except RuntimeError as error:
-        raise BadInput(
-            f"`--factory {factory}` cannot be trained on {n} vectors ({reason(error)})",
-            "use `--factory Flat`, or fewer lists",
-        ) from error
+    train(index, ready(sample, metric), factory, n)
 
 
 def _to_gpu(index: Any) -> tuple[Any, bool]:

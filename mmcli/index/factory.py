@@ -7,37 +7,67 @@ memory asks for.
 
 import math
 import os
+import re
 
 #: Exact search over this many vectors takes a few milliseconds and is always right.
-FLAT_ROWS = 200_000
-#: The share of memory that an index may take.
+FLAT_ROWS = 50_000
+#: The share of free memory that an index may take unless the user says otherwise.
 MEMORY_SHARE = 0.5
-#: FAISS's k-means wants at least 39 training points a list, and uses at most 256.
-MIN_POINTS, MAX_POINTS = 39, 256
+#: FAISS's k-means wants at least 39 training points a list; more than 100 gain little.
+MIN_POINTS, POINTS = 39, 100
 #: Bytes that inverted lists add to each vector (its id).
 ID_BYTES = 8
+#: Dimensions that one 4-bit code stands for where the vectors themselves rank its candidates.
+FAST_SCAN_DIMS = 4
 
 
-def choose(n: int, dim: int, memory_bytes: int) -> str:
-    """A FAISS factory string for `n` vectors `(dim,)` that fits `memory_bytes`.
+def candidates(
+    n: int, dim: int, room: int, *, target: float = 0.95, on_disk: bool = False
+) -> list[str]:
+    """FAISS factory strings worth trying for `n` vectors `(dim,)` in `room` bytes of memory.
 
-    Flat up to 200,000 vectors; beyond, inverted lists over the most exact codes that fit: raw
-    vectors, one byte a dimension, then product quantisation of ever fewer bytes.
+    Flat alone up to 50,000 vectors and for a target recall of 1. Beyond, inverted lists over raw
+    vectors, over one byte a dimension, and over 4-bit codes whose best are ranked by the vectors
+    (the last only in memory); where neither fits, product quantisation of ever fewer bytes. HNSW
+    is not among them: it takes minutes to build, cannot remove, and was slower at equal recall.
     """
-    room = int(memory_bytes * MEMORY_SHARE)
-    if n <= FLAT_ROWS and (n < 10_000 or n * dim * 4 <= room):
-        return "Flat"
-    lists = list_count(n)
-    per_vector = max(1, room // max(1, n)) - ID_BYTES
-    if per_vector >= dim * 4:
-        return f"IVF{lists},Flat"
-    if per_vector >= dim:
-        return f"IVF{lists},SQ8"
-    # 4 bits a sub-vector with fast-scan cost half a byte each; 8 bits are more exact
-    parts = [m for m in (96, 64, 48, 32, 16, 8) if dim % m == 0 and m <= max(8, per_vector)]
-    if parts:
-        return f"IVF{lists},PQ{parts[0]}"
-    return f"OPQ16_{_multiple(dim, 16)},IVF{lists},PQ16"
+    if (n <= FLAT_ROWS or target >= 1) and not on_disk and index_bytes("Flat", n, dim) <= room:
+        return ["Flat"]
+    lists = f"IVF{list_count(n)}"
+    if on_disk:
+        return [f"{lists},Flat", f"{lists},SQ8"]
+    found = [f"{lists},Flat", f"{lists},SQ8"]
+    parts = _parts(dim, dim // FAST_SCAN_DIMS)
+    if parts >= 8:
+        found.append(f"{lists},PQ{parts}x4fs,RFlat")
+    found = [string for string in found if index_bytes(string, n, dim) <= room]
+    if found:
+        return found
+    smaller = [f"{lists},PQ{m}" for m in (96, 64, 48, 32, 16, 8) if dim % m == 0]
+    fitting = [string for string in smaller if index_bytes(string, n, dim) <= room]
+    if fitting:
+        return fitting[:2]
+    return smaller[-1:] or [f"OPQ16_{_multiple(dim, 16)},{lists},PQ16"]
+
+
+def choose(n: int, dim: int, room: int) -> str:
+    """The most exact of the candidates, for whoever does not measure."""
+    return candidates(n, dim, room)[0]
+
+
+def index_bytes(factory: str, n: int, dim: int) -> int:
+    """About how many bytes an index of such a string takes, of those that `candidates` names."""
+    total = 0
+    for part in factory.split(","):
+        if found := re.fullmatch(r"IVF(\d+)", part):
+            total += int(found[1]) * dim * 4 + n * ID_BYTES
+        elif part in ("Flat", "RFlat"):
+            total += n * dim * 4
+        elif part == "SQ8":
+            total += n * dim
+        elif found := re.fullmatch(r"PQ(\d+)(x4fs)?", part):
+            total += n * int(found[1]) // (2 if found[2] else 1)
+    return total
 
 
 def list_count(n: int) -> int:
@@ -52,8 +82,8 @@ def probes(lists: int) -> int:
 
 
 def training_size(n: int, lists: int) -> int:
-    """How many vectors to train on: what k-means uses, and never fewer than 20,000 of many."""
-    return min(n, max(20_000, MAX_POINTS * lists), 2_000_000)
+    """How many vectors to train on: what k-means needs, and never fewer than 20,000 of many."""
+    return min(n, max(20_000, POINTS * lists), 2_000_000)
 
 
 def available_memory() -> int:
@@ -69,6 +99,11 @@ def available_memory() -> int:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, AttributeError):
         return 8 << 30
+
+
+def _parts(dim: int, most: int) -> int:
+    """The largest even divisor of `dim` that is at most `most`, 0 where there is none."""
+    return max((m for m in range(2, most + 1, 2) if dim % m == 0), default=0)
 
 
 def _multiple(dim: int, of: int) -> int:

@@ -191,7 +191,8 @@ def _extract(config: DemoConfig) -> dict[str, Any]:
 
 
 def _index(config: DemoConfig) -> dict[str, Any]:
-    from mmcli.workflows.index_build import IndexConfig, build_index
+    from mmcli.workflows.index_build import build_index
+    from mmcli.workflows.index_config import IndexConfig
 
     folder = Path(config.output)
     return build_index(

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmcli.core.errors import BadInput, UsageError
-from mmcli.index.factory import available_memory, choose
+from mmcli.core.errors import BadInput
+from mmcli.index.factory import candidates
 from mmcli.index.layout import IndexWriter, refuse_overwrite
 from mmcli.store.manifest import MANIFEST, file_record
 from mmcli.store.reader import Store
 from mmcli.workflows.index_aligner import AlignedPlan, IndexAligner, aligner_of_keys
+from mmcli.workflows.index_config import TARGET, IndexConfig, Listeners, check_config
 from mmcli.workflows.index_queries import write_queries
 from mmcli.workflows.index_rows import (
     IndexPart,
@@ -27,33 +28,8 @@ from mmcli.workflows.index_rows import (
     choose_modalities,
     plain_parts,
 )
+from mmcli.workflows.index_vectors import write_vectors
 from mmcli.workflows.queries import QueryPlan, plan_queries
-
-
-@dataclass(frozen=True)
-class IndexConfig:
-    """What `mmcli retrieve index` can be told. modalities: keys of the store, as in `image`."""
-
-    store: str
-    output: str
-    modalities: tuple[str, ...] = ()
-    aligner: str | None = None
-    factory: str = "auto"
-    metric: str = "cosine"
-    query_prompt: str | None = None
-    verify: str = "once"
-    force: bool = False
-    dry_run: bool = False
-    seed: int = 0
-
-
-@dataclass
-class Listeners:
-    """Who hears of the run: `message` of log lines, `debug` of finer ones, `progress` of rows."""
-
-    message: Callable[[str], None] = lambda text: None
-    debug: Callable[[str], None] = lambda text: None
-    progress: Callable[[int, int], None] = lambda done, total: None
 
 
 @dataclass(frozen=True)
@@ -78,8 +54,7 @@ def build_index(config: IndexConfig, listeners: Listeners | None = None) -> dict
     Raises BadInput, UsageError or SpaceMismatch before anything is written.
     """
     listeners = listeners or Listeners()
-    if config.metric not in ("cosine", "ip", "l2"):
-        raise UsageError(f"`--metric {config.metric}` is unknown", "use cosine, ip or l2")
+    memory = check_config(config)
     refuse_overwrite(Path(config.output), config.force)
     store = Store.open(Path(config.store), verify=config.verify)
     plan = _plan_aligned(config, store) if config.aligner else _plan_plain(config, store)
@@ -92,10 +67,17 @@ def build_index(config: IndexConfig, listeners: Listeners | None = None) -> dict
         )
     factory = config.factory
     if factory == "auto":
-        factory = choose(rows, plan.dim, available_memory())
-    from mmcli.index.build import empty
+        target = TARGET if config.target_recall is None else config.target_recall
+        tried = candidates(rows, plan.dim, memory, target=target, on_disk=config.on_disk)
+        factory = tried[0] if len(tried) == 1 else f"auto ({' or '.join(tried)})"
+    else:
+        from mmcli.index.build import empty
+        from mmcli.index.on_disk import mappable
 
-    empty(factory, plan.dim, _metric(config))  # refuses a string that FAISS does not know
+        # refuses a string that FAISS does not know
+        found = empty(factory, plan.dim, _metric(config))
+        if config.on_disk:
+            mappable(found, factory)
     report = {
         "index": config.output,
         "rows": rows,
@@ -115,7 +97,9 @@ def build_index(config: IndexConfig, listeners: Listeners | None = None) -> dict
         ways = [f"`--{kind}`" for kind in plan.queries] + ["`--like`"]
         listeners.message(f"{plan.why}: search it by {' or '.join(ways)}")
     with IndexWriter(config.output, config.force) as writer:
-        _write_vectors(writer, store, plan, factory, config, listeners)
+        built = write_vectors(
+            writer, blocks_of(plan, store), rows, plan.dim, memory, config, listeners
+        )
         columns = _write_items(writer, store, plan.parts)
         queries, notes = write_queries(writer, plan.queries)
         for note in notes:
@@ -128,14 +112,17 @@ def build_index(config: IndexConfig, listeners: Listeners | None = None) -> dict
                 "dim": plan.dim,
                 "metric": config.metric,
                 "space": plan.space,
-                "factory": factory,
+                "factory": built.factory,
+                "on_disk": config.on_disk,
+                "search": built.search,
                 "modalities": {part.name: part.count for part in plan.parts},
                 "columns": columns,
                 "aligner": None if plan.aligner is None else plan.aligner.as_manifest(),
                 "queries": queries,
                 "why_no_text": plan.why or None,
                 "tombstones": [],
-                "measured_recall": None,
+                "measured_recall": built.recall,
+                "tuning": built.table,
                 "source_root": store.source_root,
                 "store": {
                     "path": str(Path(config.store).resolve()),
@@ -144,6 +131,8 @@ def build_index(config: IndexConfig, listeners: Listeners | None = None) -> dict
                 "versions": _versions(),
             }
         )
+    report["factory"] = built.factory
+    report |= built.report()
     report["bytes"] = sum(record["bytes"] for record in manifest["files"].values())
     report["without_torch"] = [name for name, entry in queries.items() if entry.get("folder")]
     return report
@@ -195,35 +184,14 @@ def _metric(config: IndexConfig) -> Any:
     return config.metric
 
 
-def _write_vectors(
-    writer: IndexWriter,
-    store: Store,
-    plan: _Plan,
-    factory: str,
-    config: IndexConfig,
-    listeners: Listeners,
-) -> None:
-    import faiss
-
-    from mmcli.index.build import build
-    from mmcli.store.atomic import atomic_file
+def blocks_of(plan: _Plan, store: Store) -> Callable[[], Iterator[NDArray[np.float32]]]:
+    """The vectors of a plan in blocks, as often as they are asked for."""
 
     def blocks() -> Iterator[NDArray[np.float32]]:
         for part in plan.parts:
             yield from part.blocks(store)
 
-    total = sum(part.count for part in plan.parts)
-    index = build(
-        blocks,
-        total,
-        plan.dim,
-        factory=factory,
-        metric=_metric(config),
-        seed=config.seed,
-        on_rows=lambda done: listeners.progress(done, total),
-    )
-    with atomic_file(writer.path / writer.name("index", ".faiss")) as path:
-        faiss.write_index(index, str(path))
+    return blocks
 
 
 def _write_items(writer: IndexWriter, store: Store, parts: list[IndexPart]) -> list[str]:

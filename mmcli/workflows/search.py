@@ -98,7 +98,13 @@ def search(config: SearchConfig) -> SearchResult:
         from mmcli.index.search import read_index
         from mmcli.index.search import search as nearest
 
-        index = read_index(folder / manifest["index"], manifest["dim"], manifest["rows"])
+        index = read_index(
+            folder / manifest["index"],
+            manifest["dim"],
+            manifest["rows"],
+            on_disk=bool(manifest.get("on_disk")),
+            setting=manifest.get("search"),
+        )
         items = ItemTable(folder / manifest["items"])
         if items.rows != manifest["rows"]:
             raise BadInput(

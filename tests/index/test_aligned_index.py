@@ -21,7 +21,8 @@ from mmcli.store.reader import Store
 from mmcli.store.verification import verify_directory
 from mmcli.workflows.align_apply import ApplyConfig, apply
 from mmcli.workflows.extract import ExtractConfig, extract
-from mmcli.workflows.index_build import IndexConfig, Listeners, build_index
+from mmcli.workflows.index_build import build_index
+from mmcli.workflows.index_config import IndexConfig, Listeners
 from mmcli.workflows.index_info import index_info
 from mmcli.workflows.query_file import Query, QueryPart
 from mmcli.workflows.search import SearchConfig, search

@@ -17,7 +17,8 @@ from mmcli.store.mapped_sequences import MappedSequences
 from mmcli.store.reader import Store
 from mmcli.workflows.extract import extract
 from mmcli.workflows.extract_plan import ExtractConfig
-from mmcli.workflows.index_build import IndexConfig, build_index
+from mmcli.workflows.index_build import build_index
+from mmcli.workflows.index_config import IndexConfig
 from mmcli.workflows.query_file import Query, QueryPart
 from mmcli.workflows.search import SearchConfig, search
 from tests.index.small_scorers import write_scorer

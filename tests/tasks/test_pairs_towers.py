@@ -29,7 +29,8 @@ from mmcli.workflows.extract import extract
 from mmcli.workflows.extract_plan import ExtractConfig
 from mmcli.workflows.finetune import finetune
 from mmcli.workflows.finetune_config import FinetuneConfig, Listeners, TrickOptions
-from mmcli.workflows.index_build import IndexConfig, build_index
+from mmcli.workflows.index_build import build_index
+from mmcli.workflows.index_config import IndexConfig
 from mmcli.workflows.retrieval_config import RetrievalConfig
 from tests.contracts import tiny_models
 from tests.fusion.making import write_store

@@ -1,0 +1,145 @@
+"""How far an index looks: `nprobe`, `k_factor` and `efSearch`, and the fastest that reach a recall.
+
+A setting changes what a search costs and finds, never what is stored. Knows FAISS and held-out
+queries; builds nothing.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from mmcli.index.build import inverted_lists
+from mmcli.index.neighbours import HeldOut, recall_interval
+
+#: Candidates that a refined index looks at again, in results asked for.
+K_FACTORS = (2, 4, 8, 16)
+#: Least time over which queries/s are measured, and most repetitions.
+MEASURE_S, REPEATS = 0.15, 20
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one setting found and cost: recall `(queries,)` and seconds a query in batches."""
+
+    setting: dict[str, int]
+    recalls: NDArray[np.float64]
+    seconds: float
+
+    @property
+    def recall(self) -> float:
+        """The mean."""
+        return float(self.recalls.mean())
+
+    def row(self) -> dict[str, Any]:
+        """For a table: the setting, recall with its interval at 95 %, queries/s."""
+        mean, low, high = recall_interval(self.recalls)
+        rate = round(1 / self.seconds, 1)
+        return {**self.setting, "recall": mean, "low": low, "high": high, "queries_per_s": rate}
+
+
+def apply(index: Any, setting: Mapping[str, int]) -> None:
+    """Set what a search of the index looks at, from here on; unknown names are left alone."""
+    lists, refined, graph = inverted_lists(index), _refined(index), _graph(index)
+    if "nprobe" in setting and lists is not None:
+        lists.nprobe = int(setting["nprobe"])
+    if "k_factor" in setting and refined is not None:
+        refined.k_factor = float(setting["k_factor"])
+    if "ef_search" in setting and graph is not None:
+        graph.hnsw.efSearch = int(setting["ef_search"])
+
+
+def fastest(index: Any, held: HeldOut, target: float) -> tuple[Measured, list[Measured]]:
+    """The fastest setting whose recall is at least `target`, else the one that finds most.
+
+    Also all that was measured. An index without settings is measured as it is.
+    """
+    lists, refined, graph = inverted_lists(index), _refined(index), _graph(index)
+    if lists is None:
+        if graph is None:
+            only = measure(index, held, {})
+            return only, [only]
+        tried = _bisect(index, held, target, "ef_search", 4096, {}, first=16)
+    elif refined is None:
+        tried = _bisect(index, held, target, "nprobe", lists.nlist, {})
+    else:
+        tried = []
+        for factor in K_FACTORS:
+            found = _bisect(index, held, target, "nprobe", lists.nlist, {"k_factor": factor})
+            tried += found
+            reached = [m for m in found if m.recall >= target]
+            if reached and min(m.setting["nprobe"] for m in reached) == 1:
+                break  # looking at more candidates can only cost more
+    enough = [m for m in tried if m.recall >= target]
+    if enough:
+        best = min(enough, key=lambda m: m.seconds)
+    else:
+        best = max(tried, key=lambda m: (m.recall, -m.seconds))
+    apply(index, best.setting)
+    return best, tried
+
+
+def measure(index: Any, held: HeldOut, setting: Mapping[str, int]) -> Measured:
+    """Recall and seconds a query of one setting, over all held-out queries at once."""
+    apply(index, setting)
+    seconds: list[float] = []
+    found = None
+    while len(seconds) < 2 or (sum(seconds) < MEASURE_S and len(seconds) < REPEATS):
+        began = time.perf_counter()
+        found = held.found(index)
+        seconds.append(time.perf_counter() - began)
+        if seconds[0] > MEASURE_S:
+            break
+    assert found is not None
+    return Measured(dict(setting), held.recalls(found), min(seconds) / len(held.queries))
+
+
+def _bisect(
+    index: Any,
+    held: HeldOut,
+    target: float,
+    name: str,
+    most: int,
+    fixed: Mapping[str, int],
+    first: int = 1,
+) -> list[Measured]:
+    """Doubles one number until the recall is reached or grows no more, then halves the gap."""
+    tried: list[Measured] = []
+    value, low = min(first, most), 0
+    while True:
+        tried.append(measure(index, held, {**fixed, name: value}))
+        if tried[-1].recall >= target or value == most:
+            break
+        if len(tried) >= 3 and tried[-1].recall - tried[-3].recall < 1e-3 and value >= 16 * first:
+            return tried  # the codes, not the lists, hold it back
+        low, value = value, min(most, value * 2)
+    high = value
+    while tried[-1].recall >= target and high - low > max(1, high // 16):
+        middle = (low + high) // 2
+        found = measure(index, held, {**fixed, name: middle})
+        if found.recall >= target:
+            tried.append(found)
+            high = middle
+        else:
+            tried.insert(0, found)
+            low = middle
+    return tried
+
+
+def _refined(index: Any) -> Any | None:
+    """The index as one that looks at its candidates again, if it is."""
+    index = faiss.downcast_index(index)
+    if isinstance(index, faiss.IndexPreTransform):
+        return _refined(index.index)
+    return index if isinstance(index, faiss.IndexRefine) else None
+
+
+def _graph(index: Any) -> Any | None:
+    index = faiss.downcast_index(index)
+    if isinstance(index, faiss.IndexPreTransform):
+        return _graph(index.index)
+    return index if isinstance(index, faiss.IndexHNSW) else None
