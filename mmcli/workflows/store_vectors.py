@@ -70,9 +70,9 @@ def _kind(source: str) -> str:
         kind = kind_of(inspect_manifest(path)[0])
         if kind == EXPORT:
             return "export"
+        what = "a store already" if kind == "mmcli.store" else f"{kind or 'unknown'}, no vectors"
         raise BadInput(
-            f"`{source}` is {kind.removeprefix('mmcli.') or 'no export'} already",
-            "stores are joined by `store concat` and `store join`",
+            f"`{source}` is {what}", "stores are joined by `store concat` and `store join`"
         )
     if any((path / name).is_dir() for name in _CLIP_FOLDERS.values()):
         return "clip-retrieval"
