@@ -154,7 +154,7 @@ def _failures_of(store: Store, keys: Mapping[str, str]) -> pa.Table:
     failed at once, which is noted under the first of them."""
     table = store.failures()
     new_of = {theirs: new for new, theirs in keys.items()}
-    by_modality = {theirs.partition(":")[0]: new for new, theirs in reversed(keys.items())}
+    by_modality = {theirs.partition(":")[0]: new for new, theirs in reversed(list(keys.items()))}
     named = [
         new_of.get(key) or by_modality.get(key.partition(":")[0])
         for key in table.column("key").to_pylist()

@@ -83,7 +83,7 @@ def _is_vector(kind: pa.DataType) -> bool:
 
 def _unroll(tables: Sequence[TypedTable], column: str, folder: Path) -> tuple[VectorFile, Array]:
     """The vectors of a column as one mapped matrix, zeros where null; and where they are not."""
-    dtype = np.dtype(np.float32)
+    dtype: np.dtype[Any] = np.dtype(np.float32)
     if all(pa.types.is_float16(t.schema.field(column).type.value_type) for t in tables):
         dtype = np.dtype(np.float16)
     path = folder / f"vectors-{len(list(folder.iterdir()))}"
