@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from mmcli.core.errors import BadInput
+from mmcli.core.types import PART_COLUMNS
 from mmcli.data.durations import media_seconds
 from mmcli.data.files import PartError
 from mmcli.data.places import locate
@@ -67,7 +68,8 @@ class _Maker:
         self.source = source
         self.cutting = cutting
         self.digest = hashlib.sha256()
-        self.windows = {m: w for m, w in cutting.windows.items() if m in self._parts()}
+        parts = [part for part in PART_COLUMNS if part in self._parts()]
+        self.windows = {m: cutting.windows[m] for m in parts if m in cutting.windows}
         names = list(source.schema.names)
         schema = source.schema
         if "speech" not in names and cutting.soundtrack and "video" in names:
