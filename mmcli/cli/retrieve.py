@@ -46,6 +46,12 @@ tries codes that fit into --memory, and builds the fastest that finds --target-r
 nearest of rows held out of training; the table says what it tried. retrieve tune changes how far
 searches look, later. --on-disk writes lists that searches map: the index may exceed memory."""
 
+TUNE_EPILOG = """\b
+Examples:
+  mmcli retrieve tune index --target-recall 0.99
+  mmcli retrieve tune index --target-recall 0.9 --dry-run --json
+  mmcli retrieve tune index --store moved/store"""
+
 SEARCH_EPILOG = """\b
 Examples:
   mmcli retrieve search index "a cup of coffee"
@@ -298,6 +304,49 @@ def search(
     sink.rows(result.rows, "json" if json else format, result.columns)
     if html:
         sink.info(f"wrote {html}")
+    return 0
+
+
+@app.command("tune", epilog=TUNE_EPILOG)
+def tune(
+    context: typer.Context,
+    index: Annotated[str, typer.Argument(help="An index, as retrieve index writes it.")],
+    target_recall: Annotated[
+        float, typer.Option("--target-recall", help="Share of the true ten nearest to find.")
+    ] = 0.95,
+    store: Annotated[
+        str | None,
+        typer.Option("--store", help="Where the store is that the index was made of, if it moved."),
+    ] = None,
+    dry_run: DryRun = False,
+    verify: Verify = "once",
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the held-out rows.")] = 0,
+    config: Config = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Change how far searches of an index look, until they find the recall asked for.
+
+    Vectors and lists stay as they are; the table says what each setting finds and costs.
+    """
+    sink = Sink(quiet, verbose)
+    check_choice("--verify", verify, ("once", "full", "none"))
+    for line in describe_sources(context):
+        sink.debug(line)
+    from mmcli.workflows.index_config import Listeners
+    from mmcli.workflows.index_tune import TuneConfig, tune_index
+
+    report = tune_index(
+        TuneConfig(index, target_recall, store, verify, dry_run, seed),
+        Listeners(message=sink.info, debug=sink.debug),
+    )
+    if json or dry_run or not quiet:
+        tried = [] if json else report.pop("tried")
+        sink.report(report, json)
+        if tried:
+            print()
+            sink.rows(tried, "table")
     return 0
 
 

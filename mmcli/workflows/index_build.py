@@ -33,7 +33,7 @@ from mmcli.workflows.queries import QueryPlan, plan_queries
 
 
 @dataclass(frozen=True)
-class _Plan:
+class IndexPlan:
     """What is indexed, in which space, and how queries get there.
 
     aligner: behind the index, where there is one. why: what keeps words from being a query, "" if
@@ -57,7 +57,7 @@ def build_index(config: IndexConfig, listeners: Listeners | None = None) -> dict
     memory = check_config(config)
     refuse_overwrite(Path(config.output), config.force)
     store = Store.open(Path(config.store), verify=config.verify)
-    plan = _plan_aligned(config, store) if config.aligner else _plan_plain(config, store)
+    plan = plan_index(config, store)
     names = [part.name for part in plan.parts]
     rows = sum(part.count for part in plan.parts)
     if rows == 0:
@@ -138,7 +138,12 @@ def build_index(config: IndexConfig, listeners: Listeners | None = None) -> dict
     return report
 
 
-def _plan_plain(config: IndexConfig, store: Store) -> _Plan:
+def plan_index(config: IndexConfig, store: Store) -> IndexPlan:
+    """Which vectors of the store are indexed, in which space. Raises as `build_index`."""
+    return _plan_aligned(config, store) if config.aligner else _plan_plain(config, store)
+
+
+def _plan_plain(config: IndexConfig, store: Store) -> IndexPlan:
     """Keys as the store has them; queries as it was extracted, or as an aligner made it."""
     names = choose_keys(store.keys, config.modalities, config.store, config.metric)
     entry = store.keys[names[0]]
@@ -153,7 +158,7 @@ def _plan_plain(config: IndexConfig, store: Store) -> _Plan:
         queries = plan_queries(store.keys, names, options, config.query_prompt)
     if "text" not in queries:
         why = why or "no known text encoder shares this space"
-    return _Plan(
+    return IndexPlan(
         plain_parts(store, names, config.metric),
         int(entry["dim"]),
         str(entry["space"]),
@@ -163,14 +168,14 @@ def _plan_plain(config: IndexConfig, store: Store) -> _Plan:
     )
 
 
-def _plan_aligned(config: IndexConfig, store: Store) -> _Plan:
+def _plan_aligned(config: IndexConfig, store: Store) -> IndexPlan:
     """Modalities through an aligner, and queries too."""
     from mmcli.align.aligner import Aligner
 
     aligner = IndexAligner(Aligner.open(config.aligner or "", config.verify))
     names = choose_modalities(aligner.aligner, store, config.modalities)
     queries = aligner.plans(store, config.query_prompt)
-    return _Plan(
+    return IndexPlan(
         aligned_parts(store, aligner.aligner, names, config.metric),
         aligner.aligner.dim,
         aligner.space,
@@ -184,7 +189,7 @@ def _metric(config: IndexConfig) -> Any:
     return config.metric
 
 
-def blocks_of(plan: _Plan, store: Store) -> Callable[[], Iterator[NDArray[np.float32]]]:
+def blocks_of(plan: IndexPlan, store: Store) -> Callable[[], Iterator[NDArray[np.float32]]]:
     """The vectors of a plan in blocks, as often as they are asked for."""
 
     def blocks() -> Iterator[NDArray[np.float32]]:

@@ -1,9 +1,9 @@
 """Measures what the project promises and prints one table: `python -m tests.bench [PART …]`.
 
 Parts: startup, search, images, texts, memory, crashes, broken, evaluation, alignment, speech,
-dual, scenes, fusion, planted, sentiment, strategies, cached, precisions, two_stages, real_events,
-real_vqa; all by default. Files are kept in `MMCLI_BENCH_DIR` (default: a folder in the system's
-temporary directory) between runs.
+dual, scenes, auto_index, on_disk, fusion, planted, sentiment, strategies, cached, precisions,
+two_stages, real_events, real_vqa; all by default. Files are kept in `MMCLI_BENCH_DIR` (default: a
+folder in the system's temporary directory) between runs.
 """
 
 import os
@@ -23,6 +23,7 @@ def main() -> None:
         evaluation,
         finetune,
         fusion,
+        index,
         real_events,
         real_vqa,
         scenes,
@@ -44,6 +45,8 @@ def main() -> None:
         "speech": speech.speech,
         "dual": dual.dual,
         "scenes": scenes.scenes,
+        "auto_index": index.auto_index,
+        "on_disk": index.on_disk,
         "fusion": fusion.fusion,
         "planted": fusion.planted,
         "sentiment": finetune.sentiment,
