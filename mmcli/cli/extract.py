@@ -20,6 +20,7 @@ from mmcli.cli.options import (
 )
 from mmcli.cli.output import Sink
 from mmcli.cli.source_options import (
+    Explode,
     Image,
     Map,
     Only,
@@ -37,13 +38,19 @@ from mmcli.core.errors import ExitCode
 
 EPILOG = """\b
 SOURCE is a folder (files with the same stem are one item), a glob, a JSONL, CSV, TSV or Parquet
-table with columns id, image, text, speech, video, or - for paths or JSONL on stdin.
+table with columns id, image, text, speech, video, a WebDataset .tar ('d-{000..099}.tar' or
+'d/*.tar' for several; nothing is unpacked), a saved HF dataset, or - for paths or JSONL on stdin.
+A table or archive may be a URL, and so may the files that a table names: s3://, https:// and
+whatever fsspec has a package for.
 An encoder E is a name of `mmcli models`, hf:ORG/REPO[@REVISION], timm:NAME or local:DIR.
 
 \b
 Examples:
   mmcli extract photos -o store
   mmcli extract posts.csv -o store --map image=img_path,text=caption
+  mmcli extract 'shards/train-{000..099}.tar' -o store
+  mmcli extract saved_dataset -o store --map text=caption
+  mmcli extract captions.jsonl -o store --explode text
   find . -name '*.jpg' -print0 | mmcli extract - -0 -o store --only image
   mmcli extract photos -o store --image conse-efficientnet-lite0 --image efficientnet-lite0
   mmcli extract talks.jsonl -o store --speech whisper-tiny-en --sequence
@@ -61,7 +68,9 @@ def register(app: typer.Typer) -> None:
 
 def extract(
     context: typer.Context,
-    source: Annotated[str, typer.Argument(help="Folder, glob, table or - (stdin).")],
+    source: Annotated[
+        str, typer.Argument(help="Folder, glob, table, .tar, dataset, URL or - (stdin).")
+    ],
     output: Annotated[str, typer.Option("-o", "--output", help="The store to write.")],
     preset: Preset = "starter",
     image: Image = None,
@@ -71,6 +80,7 @@ def extract(
     only: Only = None,
     mapping: Map = None,
     root: Root = None,
+    explode: Explode = None,
     null: Annotated[
         bool, typer.Option("-0", "--null", help="Paths on stdin are separated by NUL.")
     ] = False,
@@ -165,6 +175,7 @@ def extract(
         mapping=pairs_of("--map", mapping, "ours=theirs, as in image=img_path"),
         root=root,
         null_separated=null,
+        explode=explode,
         sequence=sequence,
         layers=numbers_of("--layers", layers),
         query_prompt=query_prompt,

@@ -32,6 +32,9 @@ Map = Annotated[
 Root = Annotated[
     str | None, typer.Option("--root", help="What paths in a table or list are relative to.")
 ]
+Explode = Annotated[
+    str | None, typer.Option("--explode", help="Make a row of each element of this list column.")
+]
 Workers = Annotated[
     str, typer.Option("--workers", help="auto, or how many processes decode files.")
 ]

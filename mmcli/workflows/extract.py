@@ -67,7 +67,9 @@ def extract(
             retry=config.retry_failed,
         )
     with tempfile.TemporaryDirectory(prefix="mmcli-") as spool:
-        options = SourceOptions(config.source, config.root, config.mapping, config.null_separated)
+        options = SourceOptions(
+            config.source, config.root, config.mapping, config.null_separated, config.explode
+        )
         source = open_source(options, Path(spool), stdin)
         try:
             scanned = time.perf_counter()
@@ -124,7 +126,8 @@ def _run(
             ),
         )
         n_files = _count_files(source, plans)
-        decoders = DecodePool(worker_count(config.workers, n_files), extraction.recipes)
+        workers = 0 if source.in_this_process else worker_count(config.workers, n_files)
+        decoders = DecodePool(workers, extraction.recipes)
 
         def write(result: ShardResult) -> None:
             records[result.range.index] = writer.write_shard(

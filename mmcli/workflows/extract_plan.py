@@ -36,6 +36,7 @@ class ExtractConfig:
     mapping: Mapping[str, str] = field(default_factory=dict)
     root: str | None = None
     null_separated: bool = False
+    explode: str | None = None
     sequence: bool = False
     layers: tuple[int, ...] = ()
     query_prompt: str | None = None
@@ -256,6 +257,7 @@ def options_entry(
         "encoders": {plan.key: plan.encoder.card.name for plan in plans},
         "only": list(config.only),
         "map": dict(config.mapping),
+        **({"explode": config.explode} if config.explode else {}),
         "sequence": config.sequence,
         "layers": list(config.layers),
         "query_prompt": config.query_prompt,
