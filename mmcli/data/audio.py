@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -60,13 +61,34 @@ def waveforms(
     return [Waveform(samples[:limit], rate_hz, len(samples) > limit) for limit in limits]
 
 
-def sound_seconds(path: str) -> float:
-    """How long a recording is, by its header. Raises PartError."""
+@dataclass(frozen=True)
+class SoundFacts:
+    """Format as libsndfile names it, in small letters, seconds, samples a second, channels."""
+
+    format: str
+    duration_s: float
+    rate_hz: int
+    channels: int
+
+
+def sound_facts(path: str, deep: bool = False) -> SoundFacts:
+    """What the header of a recording says; deep: all of it is decoded too. Raises PartError."""
     with _opened(path) as sound:
-        seconds = float(sound.frames / sound.samplerate)
+        rate, channels = int(sound.samplerate), int(sound.channels)
+        facts = SoundFacts(str(sound.format).lower(), float(sound.frames / rate), rate, channels)
+        if deep:
+            for block in sound.blocks(max(1, _BLOCK_SAMPLES // channels), dtype="float32"):
+                if not np.isfinite(block).all():
+                    raise PartError("non-finite", "holds samples that are NaN or infinite")
+    seconds = facts.duration_s
     if not 0 < seconds <= MAX_DURATION_S:
         raise PartError("empty" if seconds <= 0 else "too-large", f"says it lasts {seconds:g} s")
-    return seconds
+    return facts
+
+
+def sound_seconds(path: str) -> float:
+    """How long a recording is, by its header. Raises PartError."""
+    return sound_facts(path).duration_s
 
 
 @contextmanager

@@ -6,8 +6,10 @@ picture of any proportions costs no more than its target.
 
 import io
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -41,6 +43,15 @@ _WHITE = (255, 255, 255)
 Picture = Image.Image
 
 
+@dataclass(frozen=True)
+class PictureFacts:
+    """Format as Pillow names it, in small letters, and upright width and height in pixels."""
+
+    format: str
+    width: int
+    height: int
+
+
 def read_images(path: str, recipes: Sequence[ImageRecipe]) -> list["np.ndarray[Any, Any]"]:
     """uint8 `(height, width, 3)` a recipe. Raises PartError."""
     return decode_images(read_regular(path, MAX_IMAGE_BYTES), recipes, split_suffix(path)[1])
@@ -54,17 +65,35 @@ def decode_images(
     What a recipe gives does not depend on the other recipes: a JPEG is decoded once for each
     scale at which they want it.
     """
-    try:
+    with _explained():
         pictures: dict[int, tuple[Picture, tuple[int, int]]] = {}
         results = []
         for recipe in recipes:
-            picture = _open(content, suffix)
+            picture = _open(io.BytesIO(content), suffix)
             scale = _draft_scale(picture, recipe)
             if scale not in pictures:
                 pictures[scale] = _decode(picture, scale)
             upright, full_size = pictures[scale]
             results.append(np.array(apply_recipe(upright, recipe, full_size)))
         return results
+
+
+def picture_facts(stream: BinaryIO, suffix: str = "", deep: bool = False) -> PictureFacts:
+    """What the header of a picture says; deep: all of it is decoded too. Raises PartError."""
+    with _explained():
+        picture = _open(stream, suffix)
+        width, height = _upright_size(picture)
+        facts = PictureFacts((picture.format or "").lower(), width, height)
+        if deep:
+            picture.load()
+        return facts
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turn whatever Pillow raises into PartError."""
+    try:
+        yield
     except (PartError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
@@ -143,12 +172,12 @@ def _cover(width: int, height: int, recipe: ImageRecipe) -> tuple[int, int]:
     return int(short * width / height), short
 
 
-def _open(content: bytes, suffix: str) -> Picture:
+def _open(content: BinaryIO, suffix: str) -> Picture:
     """The picture with its header read and its size checked, not decoded."""
     formats = list(_FORMATS)
     if suffix in _WEAK_FORMATS:
         formats.append(_WEAK_FORMATS[suffix])
-    picture = Image.open(io.BytesIO(content), formats=formats)
+    picture = Image.open(content, formats=formats)
     if picture.width * picture.height > MAX_PIXELS:
         raise PartError(
             "too-large", f"is {picture.width}x{picture.height}, more than {MAX_PIXELS} pixels"
