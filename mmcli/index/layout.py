@@ -20,7 +20,8 @@ from mmcli.store.manifest import MANIFEST, STATE, file_record, read_manifest, wr
 
 FORMAT = "mmcli.index/1"
 _OURS = re.compile(
-    r"(?:index|items|query|removed|keywords)(?:\.g(\d+))?(?:\.faiss|\.parquet|\.npy)?"
+    r"(?:index|items|query|removed|keywords|lists)(?:-built|-added)?"
+    r"(?:\.g(\d+))?(?:\.faiss|\.parquet|\.npy)?"
 )
 
 

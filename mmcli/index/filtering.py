@@ -1,0 +1,168 @@
+"""Nearest rows among those that a mask keeps, exactly where few are kept.
+
+The mask is applied inside the search: FAISS is given a selector, and looks into the more lists
+(or further along the graph) the fewer rows there are to find. What cannot take a selector is
+searched by the vectors of the kept rows themselves. Knows nothing about items or files.
+"""
+
+import math
+from typing import Any
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from mmcli.core.errors import UsageError
+
+Vectors = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+Found = tuple[NDArray[np.float32], NDArray[np.int64]]
+#: A graph is followed only where this share of its nodes counts; else its vectors are scanned.
+GRAPH_SHARE = 0.2
+#: So many kept rows are scanned sooner than a graph is followed around the others.
+GRAPH_ROWS = 20_000
+#: From this share on a flat index is searched whole, by matrix products, and then thinned out.
+WHOLE_SHARE = 0.5
+#: Vectors given back at a time when a kind of index takes no selector.
+BLOCK_ROWS = 16_384
+
+
+def nearest(index: Any, queries: Vectors, k: int, keep: Mask | None = None) -> Found:
+    """Distances and rows `(n, k)` as FAISS gives them, of kept rows only; -1 where none is left.
+
+    keep: `(rows,)`, None for all. Every query gets min(k, kept rows) rows.
+    """
+    n_keep = index.ntotal if keep is None else int(keep.sum())
+    wanted = min(k, n_keep)
+    distances, rows = _nothing(index, len(queries), k)
+    if wanted == 0 or len(queries) == 0:
+        return distances, rows
+    if keep is None or n_keep == index.ntotal:
+        distances[:, :wanted], rows[:, :wanted] = index.search(queries, wanted)
+        return distances, rows
+    share = n_keep / index.ntotal
+    found = _thinned(index, queries, wanted, keep, share) or _selected(
+        index, queries, wanted, keep, share
+    )
+    distances[:, :wanted], rows[:, :wanted] = found
+    short = np.flatnonzero(rows[:, wanted - 1] < 0)
+    if len(short):  # a graph or the lists looked into had too few
+        again = _exhaustive(index, queries[short], wanted, keep)
+        distances[short, :wanted], rows[short, :wanted] = again
+        short = np.flatnonzero(rows[:, wanted - 1] < 0)
+    if len(short):  # lists that a graph of centroids does not lead to
+        again = _by_vectors(index, queries[short], wanted, keep)
+        distances[short, :wanted], rows[short, :wanted] = again
+    return distances, rows
+
+
+def is_similarity(index: Any) -> bool:
+    """Whether larger is nearer."""
+    return bool(faiss.is_similarity_metric(index.metric_type))
+
+
+def _nothing(index: Any, n: int, k: int) -> Found:
+    worst = -np.inf if is_similarity(index) else np.inf
+    return np.full((n, k), worst, np.float32), np.full((n, k), -1, np.int64)
+
+
+def _thinned(index: Any, queries: Vectors, k: int, keep: Mask, share: float) -> Found | None:
+    """A flat index searched as a whole, by BLAS, and rows that do not count left out."""
+    inner = faiss.downcast_index(index)
+    if share < WHOLE_SHARE or not isinstance(inner, faiss.IndexFlat):
+        return None
+    ahead = min(inner.ntotal, k + 16 + math.ceil(2 * k * (1 / share - 1)))
+    distances, rows = inner.search(queries, ahead)
+    counts = keep[rows]
+    order = np.argsort(~counts, axis=1, kind="stable")[:, :k]
+    best = np.take_along_axis(rows, order, 1)
+    best[~np.take_along_axis(counts, order, 1)] = -1
+    return np.take_along_axis(distances, order, 1), best
+
+
+def _selected(index: Any, queries: Vectors, k: int, keep: Mask, share: float) -> Found:
+    """The index's own search with a selector, deeper the fewer rows are kept."""
+    few = share < GRAPH_SHARE or keep.sum() < GRAPH_ROWS
+    if few and isinstance(faiss.downcast_index(index), faiss.IndexHNSW):
+        return _exhaustive(index, queries, k, keep)
+    selector, kept_alive = _selector(keep)
+    try:
+        found = index.search(queries, k, params=_parameters(index, selector, share, k))
+    except RuntimeError:  # PQ, NSG and others take none
+        return _by_vectors(index, queries, k, keep)
+    del kept_alive
+    return np.asarray(found[0]), np.asarray(found[1])
+
+
+def _exhaustive(index: Any, queries: Vectors, k: int, keep: Mask) -> Found:
+    """Every kept row compared, by the codes that the index has."""
+    inner = faiss.downcast_index(index)
+    searched = faiss.downcast_index(inner.storage) if hasattr(inner, "storage") else index
+    selector, kept_alive = _selector(keep)
+    try:
+        found = searched.search(queries, k, params=_parameters(searched, selector, 0.0, k))
+    except RuntimeError:
+        return _by_vectors(index, queries, k, keep)
+    del kept_alive
+    return np.asarray(found[0]), np.asarray(found[1])
+
+
+def _selector(keep: Mask) -> tuple[Any, Any]:
+    """A selector of the kept rows, and the bytes that it points into."""
+    packed = np.packbits(keep, bitorder="little")
+    return faiss.IDSelectorBitmap(packed), packed
+
+
+def _parameters(index: Any, selector: Any, share: float, k: int) -> Any:
+    """Search parameters for an index of any kind; share: of its rows that are kept."""
+    inner = faiss.downcast_index(index)
+    if isinstance(inner, faiss.IndexPreTransform):
+        below = _parameters(inner.index, selector, share, k)
+        return faiss.SearchParametersPreTransform(index_params=below)
+    if isinstance(inner, faiss.IndexRefine):
+        below = _parameters(inner.base_index, selector, share, k)
+        return faiss.IndexRefineSearchParameters(
+            base_index_params=below, k_factor=max(inner.k_factor, 1.0)
+        )
+    if isinstance(inner, faiss.IndexIVF):
+        kind = faiss.SearchParametersIVF
+        if isinstance(inner, faiss.IndexIVFPQ):
+            kind = faiss.IVFPQSearchParameters
+        depth = inner.nprobe / share if share > 0 else inner.nlist
+        depth = min(inner.nlist, math.ceil(depth))
+        found = kind(sel=selector, nprobe=depth)
+        if isinstance(faiss.downcast_index(inner.quantizer), faiss.IndexHNSW):
+            found.quantizer_params = faiss.SearchParametersHNSW(efSearch=max(64, 2 * depth))
+        return found
+    if isinstance(inner, faiss.IndexHNSW):
+        breadth = max(inner.hnsw.efSearch, k)
+        return faiss.SearchParametersHNSW(
+            sel=selector, efSearch=math.ceil(breadth / max(share, GRAPH_SHARE))
+        )
+    return faiss.SearchParameters(sel=selector)
+
+
+def _by_vectors(index: Any, queries: Vectors, k: int, keep: Mask) -> Found:
+    """The kept rows' vectors, as the index gives them back, compared one and all."""
+    rows = np.flatnonzero(keep).astype(np.int64)
+    flat = faiss.IndexFlat(index.d, index.metric_type)
+    lists = _lists(index)
+    if lists is not None and lists.direct_map.type == lists.direct_map.NoMap:
+        lists.make_direct_map()
+    try:
+        for start in range(0, len(rows), BLOCK_ROWS):
+            flat.add(index.reconstruct_batch(rows[start : start + BLOCK_ROWS]))
+    except RuntimeError as error:
+        raise UsageError(
+            "an index of this kind can neither skip rows nor give vectors back",
+            "build it with another `--factory`, such as IVF256,SQ8 or HNSW32",
+        ) from error
+    distances, found = flat.search(queries, k)
+    return distances, np.where(found >= 0, rows[found], -1)
+
+
+def _lists(index: Any) -> Any | None:
+    try:
+        return faiss.extract_index_ivf(index)
+    except RuntimeError:
+        return None
