@@ -21,7 +21,7 @@ _FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("vision", ("image",)),
     ),
     **dict.fromkeys(("wav2vec2", "hubert", "wavlm"), ("wav2vec", ("speech",))),
-    "whisper": ("whisper_hub", ("speech",)),
+    "whisper": ("whisper:load_hub", ("speech",)),
     "videomae": ("videomae", ("video",)),
 }
 #: transformers models that read text: `model_type` as config.json has it.
@@ -47,7 +47,7 @@ def detect(folder: Path, modality: str, reference: str) -> str:
             f"`{reference}` takes {' and '.join(takes)}, not {modality}",
             "see `mmcli models` for what encodes it",
         )
-    return f"mmcli.encoders.{kind}:load"
+    return f"mmcli.encoders.{kind}" if ":" in kind else f"mmcli.encoders.{kind}:load"
 
 
 def read_json(path: Path) -> Any:

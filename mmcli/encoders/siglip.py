@@ -89,7 +89,7 @@ def _flexible(
         settings,
         options,
         placement,
-        FlexPictures(settings, placement),
+        pictures=FlexPictures(settings, placement),
     )
 
 

@@ -34,15 +34,20 @@ def load_torchaudio() -> Any:
 
 def at_16_khz(wave: Waveform) -> np.ndarray:
     """Samples `(n,)` float32 at 16 kHz, at least one."""
+    return at_rate(wave, RATE_HZ)
+
+
+def at_rate(wave: Waveform, rate_hz: int) -> np.ndarray:
+    """Samples `(n,)` float32 at a rate, at least one."""
     samples = np.ascontiguousarray(wave.samples, np.float32)
     rate = max(_RATE_STEP_HZ, round(wave.rate_hz / _RATE_STEP_HZ) * _RATE_STEP_HZ)
-    if rate != RATE_HZ and len(samples):
+    if rate != rate_hz and len(samples):
         torch = load_torch()
-        resampled: np.ndarray = _resampler(rate)(torch.from_numpy(samples)).numpy()
+        resampled: np.ndarray = _resampler(rate, rate_hz)(torch.from_numpy(samples)).numpy()
         samples = resampled
     return samples if len(samples) else np.zeros(1, np.float32)
 
 
 @lru_cache(maxsize=8)
-def _resampler(rate_hz: int) -> Any:
-    return load_torchaudio().transforms.Resample(rate_hz, RATE_HZ)
+def _resampler(rate_hz: int, wanted_hz: int) -> Any:
+    return load_torchaudio().transforms.Resample(rate_hz, wanted_hz)

@@ -1,7 +1,8 @@
-"""The picture tower that all families of transformers share: pixels in, one vector, patches beside.
+"""The tower for pictures and for videos that all families of transformers share.
 
-A family says how its network is called, where its layers are and how many tokens stand before the
-patches; widths and lengths are measured on one black picture. Knows no model.
+Pixels in, one vector out, patches beside. A family says how its network is called, where its layers
+are and how many tokens stand before the patches; widths and lengths are measured on a black
+picture. Knows no model.
 """
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from mmcli.core.types import EncoderCard, Output, Prepared
+from mmcli.data.recipes import VideoRecipe
 from mmcli.encoders.cards import finished, narrowed
 from mmcli.encoders.image_settings import PictureSettings
 from mmcli.encoders.pictures import IMAGE_BATCH, Pictures
@@ -41,10 +43,16 @@ class TowerFeatures:
     lengths: Sequence[int] | None = None
 
 
+def as_tokens(states: Any) -> Any:
+    """A map `(rows, dim, height, width)` as tokens `(rows, places, dim)`; tokens as they are."""
+    return states.flatten(2).transpose(1, 2) if states.ndim == 4 else states
+
+
 @dataclass
 class PictureTower:
     """Calls `run` on a batch. prefix: tokens before the patches; the first of them stands for the
-    picture in an inner layer, where there are none the mean does."""
+    picture in an inner layer, where there are none the mean does. tokens: what the network's states
+    are as `(rows, length, dim)`."""
 
     card: EncoderCard
     network: Any
@@ -59,6 +67,7 @@ class PictureTower:
     budget: int = IMAGE_BATCH
     exact: bool = False
     """Computed in fp32 whatever the run's precision is."""
+    tokens: Callable[[Any], Any] = as_tokens
 
     def prepare(self, parts: Sequence[Any]) -> list[Prepared]:
         return self.pictures.prepare(parts)
@@ -78,11 +87,11 @@ class PictureTower:
     ) -> Output:
         rows, lengths = features.rows, features.lengths
         if layer is None:
-            states = as_tokens(features.states)
+            states = self.tokens(features.states)
             pooled, dim = features.pooled, self.options.dim
         else:
             assert layer in features.layers, "load the encoder with options.layers"
-            states = as_tokens(features.layers[layer])
+            states = self.tokens(features.layers[layer])
             pooled, dim = self._of_layer(states, lengths), None
         pooled = finished(pooled[:rows], dim, self.card.normalized)
         if not sequence:
@@ -99,11 +108,6 @@ class PictureTower:
             return states.float().mean(dim=1)
         rows = [row[:n].float().mean(dim=0) for row, n in zip(states, lengths, strict=False)]
         return load_torch().stack(rows)
-
-
-def as_tokens(states: Any) -> Any:
-    """A map `(rows, dim, height, width)` as tokens `(rows, places, dim)`; tokens as they are."""
-    return states.flatten(2).transpose(1, 2) if states.ndim == 4 else states
 
 
 @contextmanager
@@ -138,24 +142,34 @@ def picture_tower(
     settings: PictureSettings,
     options: EncoderOptions,
     placement: Placement,
-    pictures: Any = None,
-    exact: bool = False,
+    **more: Any,
 ) -> PictureTower:
-    """A tower whose card says what one black picture came to."""
+    """A tower whose card says what one black picture (of each of its frames) came to.
+
+    more: fields of the tower otherwise than pictures have them.
+    """
+    recipe = settings.recipe
+    shape = (recipe.height, recipe.width, 3)
+    told = settings.told()
+    if isinstance(more.get("recipe"), VideoRecipe):
+        shape = (more["recipe"].frames, *shape)
+        told["frames"] = shape[0]
+    given = {
+        "pictures": Pictures(settings.mean, settings.std, placement, settings.scale),
+        "recipe": recipe,
+        **more,
+    }
     tower = PictureTower(
-        card=replace(card, preprocessing=settings.told()),
+        card=replace(card, preprocessing=told),
         network=network,
         run=run,
         layers_of=layers_of,
         prefix=prefix,
-        pictures=pictures or Pictures(settings.mean, settings.std, placement, settings.scale),
-        recipe=settings.recipe,
-        trunk_key=(card.weights_sha256, "image", placement, options.layers),
+        trunk_key=(card.weights_sha256, card.modality, placement, options.layers),
         options=options,
-        exact=exact,
+        **given,
     )
-    black = np.zeros((settings.recipe.height, settings.recipe.width, 3), np.uint8)
-    tower.card = narrowed(measured(tower, [black]), options)
+    tower.card = narrowed(measured(tower, [np.zeros(shape, np.uint8)]), options)
     return tower
 
 
@@ -166,8 +180,8 @@ def measured(tower: Any, parts: Sequence[Any]) -> EncoderCard:
     probe = replace(tower, options=replace(tower.options, layers=every))
     with torch.inference_mode():
         features = probe.trunk(probe.collate(probe.prepare(parts), 1))
-    states = as_tokens(features.states)
-    shapes = [tuple(as_tokens(features.layers[n]).shape[1:]) for n in every]
+    states = tower.tokens(features.states)
+    shapes = [tuple(tower.tokens(features.layers[n]).shape[1:]) for n in every]
     places, width = int(states.shape[1]) - tower.prefix, int(states.shape[2])
     own = [(length - tower.prefix, wide) for length, wide in shapes]
     return replace(

