@@ -1,11 +1,11 @@
-"""`mmcli data`: split rows, and make data whose truth is known."""
+"""`mmcli data`: look at data, split rows, and make data whose truth is known."""
 
 import sys
 from typing import Annotated
 
 import typer
 
-from mmcli.cli import data_synth
+from mmcli.cli import data_stats, data_synth
 from mmcli.cli.options import (
     Config,
     DryRun,
@@ -20,6 +20,7 @@ from mmcli.cli.source_options import pairs_of
 
 EPILOG = """\b
 Examples:
+  mmcli data stats photos
   mmcli data split store -o splits.parquet --test 0.2 --group-by caption
   mmcli data synth scenes -o scenes -n 2000"""
 
@@ -42,13 +43,14 @@ With --group-by and --stratify-by together the class shares are kept as well as 
 A row without a group is one by itself."""
 
 app = typer.Typer(
-    help="Split rows for training and testing, and make data whose truth is known.",
+    help="Look at data, split rows for training and testing, make data whose truth is known.",
     epilog=EPILOG,
     rich_markup_mode=None,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data_synth.app, name="synth")
+data_stats.register(app)
 
 
 @app.command("split", epilog=SPLIT_EPILOG)
