@@ -2,8 +2,8 @@
 
 Parts: startup, search, images, texts, memory, crashes, broken, evaluation, alignment, speech,
 dual, scenes, auto_index, on_disk, fusion, planted, sentiment, strategies, cached, precisions,
-two_stages, real_events, real_vqa; all by default. Files are kept in `MMCLI_BENCH_DIR` (default: a
-folder in the system's temporary directory) between runs.
+two_stages, real_events, real_vqa, long_media; all by default. Files are kept in
+`MMCLI_BENCH_DIR` (default: a folder in the system's temporary directory) between runs.
 """
 
 import os
@@ -24,6 +24,7 @@ def main() -> None:
         finetune,
         fusion,
         index,
+        long_media,
         real_events,
         real_vqa,
         scenes,
@@ -56,6 +57,7 @@ def main() -> None:
         "two_stages": two_stages.two_stages,
         "real_events": real_events.real_events,
         "real_vqa": real_vqa.real_vqa,
+        "long_media": long_media.long_media,
     }
     names = sys.argv[1:] or list(parts)
     default = Path(tempfile.gettempdir()) / "mmcli-bench"

@@ -37,7 +37,7 @@ def test_the_phrase_of_a_recording_with_its_time(run_here: Run, tmp_path: Path) 
     assert best["parent_id"] == "long" and best["id"].startswith("long#")
     assert moment.overlap_s(best["start_s"], best["end_s"]) > 0.5 * (moment.end_s - moment.start_s)
     assert best["end_s"] - best["start_s"] == 8.0
-    assert "cats" in best["transcript"].lower() or "lighthouse" in best["transcript"].lower()
+    assert "orange cat" in best["transcript"].lower()
     rows = found(run_here(*asked, "--collapse", "parent_id", "--format", "jsonl"))
     assert [row["parent_id"] for row in rows] == ["long", "other"] and rows[0] == best
     header = run_here(*asked, "-k", "1").stdout.splitlines()[0].split()
@@ -101,7 +101,7 @@ def test_a_still_film_is_where_its_picture_is(run_here: Run, tmp_path: Path) -> 
     film(tmp_path / "m" / "still.mp4", [(pixels, 1.0)], codec="libx264")
     assert run_here("extract", "m", "-o", "store", "-q").returncode == 0
     store = Store.open(tmp_path / "store")
-    assert float(store.load("image")[0] @ store.load("video")[0]) > 0.97
+    assert float(store.load("image")[0] @ store.load("video")[0]) > 0.9
 
 
 def test_a_text_by_windows_of_its_tokens(run_here: Run, tmp_path: Path) -> None:
