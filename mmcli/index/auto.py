@@ -18,11 +18,19 @@ import numpy as np
 from mmcli.index import on_disk
 from mmcli.index.build import Metric, empty, inverted_lists, ready, train
 from mmcli.index.factory import candidates, index_bytes, list_count, training_size
-from mmcli.index.neighbours import Blocks, ExactNeighbours, HeldOut, Rows, Vectors, gather
+from mmcli.index.neighbours import (
+    Blocks,
+    ExactNeighbours,
+    HeldOut,
+    Rows,
+    Vectors,
+    gather,
+    held_out_count,
+)
 from mmcli.index.settings import Measured, fastest
 
-#: Rows that candidates are compared on, and queries that are held out of them.
-SAMPLE_ROWS, QUERIES = 200_000, 1_000
+#: Rows that candidates are compared on.
+SAMPLE_ROWS = 200_000
 #: Rows that codes are trained on; those of 4 bits have 16 centres each.
 CODE_ROWS = 16_384
 
@@ -64,11 +72,6 @@ class Sample:
         rows = gather(blocks, chosen, dim, metric)
         rest = rows[n_queries:]
         return cls(rest[:n_train], rest[:n_stored], rows[:n_queries], chosen[:n_queries])
-
-
-def held_out_count(n: int) -> int:
-    """How many of `n` rows are queries: a thousand, never more than a twentieth."""
-    return max(1, min(QUERIES, n // 20))
 
 
 def choose_index(

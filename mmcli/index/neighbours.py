@@ -20,6 +20,8 @@ from mmcli.metrics.statistics import bootstrap_means
 Vectors = NDArray[np.float32]
 Rows = NDArray[np.int64]
 Blocks = Callable[[], Iterable[Vectors]]
+#: Most rows that are held out as queries.
+QUERIES = 1_000
 #: Neighbours that recall is measured on.
 DEPTH = 10
 #: Resamples of the interval of a recall.
@@ -51,6 +53,11 @@ def recall_interval(recalls: NDArray[np.float64], seed: int = 0) -> tuple[float,
     """The mean recall and its bootstrap interval at 95 %."""
     found = bootstrap_means(recalls[:, None], RESAMPLES, seed)
     return float(found.value[0]), float(found.low[0]), float(found.high[0])
+
+
+def held_out_count(n: int) -> int:
+    """How many of `n` rows are queries: a thousand, never more than a twentieth."""
+    return max(1, min(QUERIES, n // 20))
 
 
 def gather(blocks: Blocks, rows: Rows, dim: int, metric: Metric) -> Vectors:

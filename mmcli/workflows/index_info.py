@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from mmcli.index.layout import check, open_index
+from mmcli.index.living import additions_of, n_removed, total_rows
 
 
 def index_info(path: str, verify: str = "none") -> dict[str, Any]:
@@ -17,14 +18,18 @@ def index_info(path: str, verify: str = "none") -> dict[str, Any]:
         queries[modality] = f"{entry.get('encoder')}{through} ({runs})"
     return {
         "index": str(path),
-        "rows": manifest["rows"],
+        "rows": total_rows(manifest) - n_removed(manifest),
         "modalities": manifest.get("modalities") or {},
         "dim": manifest["dim"],
         "metric": manifest["metric"],
         "space": manifest["space"],
         "aligner": _aligner(manifest.get("aligner")),
         "factory": manifest.get("factory"),
-        "tombstones": len(manifest.get("tombstones") or []),
+        "additions": len(additions_of(manifest)),
+        "tombstones": n_removed(manifest),
+        "keywords": (manifest.get("keywords") or {}).get("columns") or [],
+        "on_disk": bool(manifest.get("on_disk")),
+        "search": manifest.get("search"),
         "measured_recall": manifest.get("measured_recall"),
         "queries": queries,
         "columns": manifest.get("columns") or [],
