@@ -1,8 +1,10 @@
 """Every encoder and preset that has a name: one entry each, no code.
 
-A new family is one file beside this one and one entry here.
+A new family is one file beside this one and one entry here, or in `hub_catalogue.py` where its
+weights are on the model hub.
 """
 
+from mmcli.encoders.hub_catalogue import HUB_PRESETS, HUB_SPECS
 from mmcli.encoders.specs import EncoderSpec, Preset
 
 MINILM_SPACE = "minilm-l6@53aa51172d14"
@@ -96,32 +98,7 @@ SPECS = (
         licence="no weights",
         source="https://docs.pytorch.org/audio/stable/transforms.html",
     ),
-    EncoderSpec(
-        name="clip",
-        modalities=("image", "text"),
-        loader=_HERE + "clip:load",
-        summary="CLIP ViT-B/32: pictures and English texts in one space",
-        dim=512,
-        licence="MIT",
-        source="https://arxiv.org/abs/2103.00020",
-        params_m=151,
-        size_mb=605,
-        languages="English",
-        hub="openai/clip-vit-base-patch32",
-    ),
-    EncoderSpec(
-        name="chinese-clip",
-        modalities=("image", "text"),
-        loader=_HERE + "clip:load",
-        summary="Chinese CLIP ViT-B/16: pictures and Chinese texts in one space",
-        dim=512,
-        licence="Apache-2.0",
-        source="https://arxiv.org/abs/2211.01335",
-        params_m=188,
-        size_mb=753,
-        languages="Chinese",
-        hub="OFA-Sys/chinese-clip-vit-base-patch16",
-    ),
+    *HUB_SPECS,
 )
 
 PRESET_LIST = (
@@ -139,22 +116,5 @@ PRESET_LIST = (
         scripts=("Latn",),
         requires="starter",
     ),
-    Preset(
-        name="clip",
-        encoders={"image": "clip", "text": "clip"},
-        summary="OpenAI's CLIP ViT-B/32, from the hub",
-        licence="MIT",
-        size_mb=605,
-        languages="English",
-        scripts=("Latn",),
-    ),
-    Preset(
-        name="chinese-clip",
-        encoders={"image": "chinese-clip", "text": "chinese-clip"},
-        summary="Chinese CLIP ViT-B/16, from the hub",
-        licence="Apache-2.0",
-        size_mb=753,
-        languages="Chinese",
-        scripts=("Hani", "Latn"),
-    ),
+    *HUB_PRESETS,
 )

@@ -15,6 +15,8 @@ class EncoderSpec:
     encode; most can do one. hub: the model repository it comes from, empty when a package ships it.
     requires: the extra that brings its packages or weights. params_m: parameters in millions.
     size_mb: what is downloaded. languages: as people name them, `any` where words do not matter.
+    prompts: put before texts, `query` and `passage`, where the folder names none itself. source:
+    the published card or paper that the facts are from.
     """
 
     name: str
@@ -31,6 +33,7 @@ class EncoderSpec:
     requires: str = ""
     hub: str = ""
     columns: tuple[str, ...] = ()
+    prompts: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def modality(self) -> str:

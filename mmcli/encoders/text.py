@@ -110,7 +110,8 @@ def load_minilm(
 def load(resolved: ResolvedEncoder, options: EncoderOptions, placement: Placement) -> TextEncoder:
     """A text model from the hub or a folder."""
     folder = fetch(resolved, code=options.trust_remote_code)
-    return build(folder.path, resolved.name, folder.revision, options, placement, ())
+    prompts = dict(resolved.spec.prompts) if resolved.spec else {}
+    return build(folder.path, resolved.name, folder.revision, options, placement, (), prompts)
 
 
 def build(
@@ -120,10 +121,17 @@ def build(
     options: EncoderOptions,
     placement: Placement,
     scripts: tuple[str, ...],
+    prompts: Mapping[str, str] | None = None,
 ) -> TextEncoder:
-    """The encoder of a folder. Raises BadInput when its files do not load."""
+    """The encoder of a folder. Raises BadInput when its files do not load.
+
+    prompts: for `query` and `passage`, where the folder has none itself; passages get theirs unless
+    another one is asked for.
+    """
     transformers = load_transformers()
     told = read_recipe(folder)
+    if prompts and not told.prompts:
+        told.prompts, told.default_prompt = dict(prompts), prompts.get("passage", "")
     where = told.transformer
     config = config_of(where, "config.json")
     sha256 = folder_sha256(weight_files(where) + told.dense_files)
