@@ -39,6 +39,7 @@ Examples:
   mmcli retrieve index store -o index --target-recall 0.99 --memory 4GB
   mmcli retrieve index store -o index --on-disk --memory 2GB
   mmcli retrieve index store -o index --factory IVF1024,SQ8 --force
+  mmcli retrieve index store -o index --keywords text
 
 \b
 auto is exact (Flat) up to 50,000 vectors. Beyond, it trains inverted lists on a random sample,
@@ -60,6 +61,8 @@ Examples:
   mmcli retrieve search index --like animals/tiger --columns image --format tsv
   mmcli retrieve search talks "the budget was cut" --collapse parent_id
   mmcli retrieve search index --queries questions.tsv --format jsonl
+  mmcli retrieve search index "a cat" --where "label = 'animal' AND year > 2020"
+  mmcli retrieve search index "Kantstrasse 12" --hybrid
   mmcli retrieve search index "a red cube on a blue ball" --rerank pairs --rerank-top 100
   mmcli retrieve search index "a tiger" --format jsonl | jq -r .image | mmcli extract - -o tigers
 
@@ -131,6 +134,12 @@ def index(
         str | None,
         typer.Option("--query-prompt", help="Put before text queries. Default: the store's."),
     ] = None,
+    keywords: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--keywords", help="Also index the words of these columns (BM25), as in text."
+        ),
+    ] = None,
     force: Force = False,
     dry_run: DryRun = False,
     verify: Verify = "once",
@@ -179,7 +188,14 @@ def index(
             bar(done)
 
         listeners = Listeners(message=sink.info, debug=sink.debug, progress=progress)
+        words = _split(keywords)
+        if words:
+            from mmcli.workflows.index_keywords import add_keywords, check_columns
+
+            check_columns(store, words)
         report = build_index(settings, listeners)
+        if words and not dry_run:
+            report["keywords"] = add_keywords(output, words)["columns"]
     if json or dry_run or not quiet:
         tried = [] if json else report.pop("tried", None)
         sink.report(report, json)
@@ -230,6 +246,16 @@ def search(
             "--collapse", help="Only the best of items with one value here, as in parent_id."
         ),
     ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option("--where", help="Only items for which this SQL is true: \"label = 'cat'\"."),
+    ] = None,
+    hybrid: Annotated[
+        bool, typer.Option("--hybrid", help="Fuse with BM25 over the index's --keywords, by rank.")
+    ] = False,
+    keywords_only: Annotated[
+        bool, typer.Option("--keywords-only", help="BM25 alone; no encoder is loaded.")
+    ] = False,
     columns: Annotated[
         list[str] | None,
         typer.Option("--columns", help="Columns of the items, as in image,text. Default: all."),
@@ -268,6 +294,8 @@ def search(
     )
     for kind, values in given:
         parts += [parse_part(kind, value) for value in values or []]
+    if hybrid and keywords_only:
+        raise UsageError("`--hybrid` and `--keywords-only` exclude each other", "choose one")
     if queries is not None and parts:
         raise UsageError("`--queries` stands alone", "put the other parts into its rows")
     if queries is not None:
@@ -295,6 +323,9 @@ def search(
             rerank=rerank,
             rerank_top=rerank_top,
             collapse=collapse,
+            where=where,
+            hybrid=hybrid,
+            keywords_only=keywords_only,
         )
     )
     for note in result.notes:
@@ -370,3 +401,12 @@ def info(
 
 def _split(values: list[str] | None) -> list[str]:
     return [part.strip() for value in values or [] for part in value.split(",") if part.strip()]
+
+
+def _register_changes() -> None:
+    from mmcli.cli.retrieve_changes import register
+
+    register(app)
+
+
+_register_changes()

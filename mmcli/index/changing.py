@@ -84,4 +84,3 @@ class IndexChange:
         for leftover in self.path.glob(f"{TEMPORARY}*"):
             remove_entry(leftover)
         (self.path / STATE).unlink(missing_ok=True)
-

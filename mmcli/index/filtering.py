@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmcli.core.errors import UsageError
+from mmcli.index.on_disk import bounded_search
 
 Vectors = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -38,7 +39,7 @@ def nearest(index: Any, queries: Vectors, k: int, keep: Mask | None = None) -> F
     if wanted == 0 or len(queries) == 0:
         return distances, rows
     if keep is None or n_keep == index.ntotal:
-        distances[:, :wanted], rows[:, :wanted] = index.search(queries, wanted)
+        distances[:, :wanted], rows[:, :wanted] = bounded_search(index, queries, wanted)
         return distances, rows
     share = n_keep / index.ntotal
     found = _thinned(index, queries, wanted, keep, share) or _selected(

@@ -25,13 +25,18 @@ ADDED_SHARE = 0.1
 MOST_ADDITIONS = 8
 
 
-def fold(read: Callable[[], Any], additions: Sequence[Any], keep: Mask | None) -> Any:
+def fold(
+    read: Callable[[], Any], additions: Sequence[Any], keep: Mask | None, trained: Any = None
+) -> Any:
     """One index of the kept rows of a built index and its additions.
 
-    read: reads the built index, each time anew. Raises UsageError for a kind from which rows
+    read: reads the built index, each time anew. trained: has the coarse quantiser, where the first
+    is an addition itself; it must outlive the result. Raises UsageError for a kind from which rows
     cannot be taken.
     """
     built = read()
+    if trained is not None:
+        share_quantiser(trained, built)
     parts = [built, *additions]
     starts = np.cumsum([0, *(part.ntotal for part in parts)])
     if keep is None:

@@ -81,7 +81,13 @@ def open_vectors(folder: Path, manifest: Mapping[str, Any]) -> Any:
     """The index to search: FAISS's own, or its segments together where it has changed."""
     from mmcli.index.search import read_index
 
-    built = read_index(folder / manifest["index"], manifest["dim"], manifest["rows"])
+    built = read_index(
+        folder / manifest["index"],
+        manifest["dim"],
+        manifest["rows"],
+        on_disk=bool(manifest.get("on_disk")),
+        setting=manifest.get("search"),
+    )
     more = additions_of(manifest)
     if not more and not n_removed(manifest):
         return built
@@ -90,6 +96,24 @@ def open_vectors(folder: Path, manifest: Mapping[str, Any]) -> Any:
     parts = [read_index(folder / part["index"], manifest["dim"], part["rows"]) for part in more]
     keep = kept_rows(folder, manifest) if n_removed(manifest) else None
     return LivingIndex(built, parts, keep)
+
+
+def open_items(folder: Path, manifest: Mapping[str, Any]) -> Any:
+    """The items of every row; ids that were taken out stand for none.
+
+    Raises BadInput when there are more or fewer than the manifest says.
+    """
+    from mmcli.index.items import ItemTable
+
+    keep = kept_rows(folder, manifest) if n_removed(manifest) else None
+    files = item_files(folder, manifest)
+    table = ItemTable(*files, keep=keep)
+    if table.rows != total_rows(manifest):
+        raise BadInput(
+            f"`{files[0]}` has {table.rows} rows, the index {total_rows(manifest)}",
+            "build the index again",
+        )
+    return table
 
 
 def narrow(index: Any, rows: Rows) -> Any:

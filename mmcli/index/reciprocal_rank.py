@@ -6,7 +6,7 @@ rankings come from.
 
 from collections.abc import Sequence
 
-#: The constant of Cormack, Clarke and Buettcher 2009, "Reciprocal rank fusion outperforms Condorcet".
+#: The constant of Cormack, Clarke and Büttcher 2009, who introduced this fusion (SIGIR '09).
 CONSTANT = 60
 
 

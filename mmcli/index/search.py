@@ -95,7 +95,8 @@ def search(
 ) -> list[Hits]:
     """The best `k` rows for each query `(n, dim)`; fewer when the index has fewer.
 
-    index: FAISS's own, or a LivingIndex. exclude: rows that a query must not find (itself), one collection a query.
+    index: FAISS's own, or a LivingIndex. exclude: rows that a query must not find (itself), one
+    collection a query.
     """
     extra = max((len(rows) for rows in exclude), default=0) if exclude else 0
     wanted = min(k + extra, index.ntotal)
@@ -104,7 +105,8 @@ def search(
     if len(queries) * index.ntotal * index.d < SMALL:
         faiss.omp_set_num_threads(1)
     searcher = _on_gpu(index, len(queries))
-    distances, found = bounded_search(searcher, ready(queries, metric), wanted)
+    look = bounded_search if isinstance(searcher, faiss.Index) else type(searcher).search
+    distances, found = look(searcher, ready(queries, metric), wanted)
     scores = -np.sqrt(np.maximum(distances, 0)) if metric == "l2" else distances
     results = []
     for i in range(len(queries)):

@@ -100,13 +100,14 @@ def share_quantiser(built: Any, addition: Any) -> None:
 def empty_addition(built: Any) -> Any:
     """A trained index without rows, of the kind that additions to `built` have.
 
-    built: may be memory-mapped, and is not changed otherwise than that it must not be used again.
+    built: may be memory-mapped; it is used up, and must outlive the result, which is part of it.
     """
     inner = faiss.downcast_index(built)
     if hasattr(inner, "storage"):  # a graph
         return empty_addition(inner.storage)
     if isinstance(inner, faiss.IndexFlat):
-        return faiss.IndexFlat(inner.d, inner.metric_type)
+        # of the very class that it is read back as, which merging insists on
+        return faiss.IndexFlatIP(inner.d) if is_similarity(inner) else faiss.IndexFlatL2(inner.d)
     lists = inverted_lists(inner)
     if lists is None or not isinstance(
         faiss.downcast_InvertedLists(lists.invlists), faiss.OnDiskInvertedLists

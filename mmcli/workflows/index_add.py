@@ -168,5 +168,3 @@ def _changed_since(config: AddConfig, manifest: Mapping[str, Any], store: Store)
 def _store_entry(path: str) -> dict[str, Any]:
     sha256 = file_record(Path(path) / MANIFEST)["sha256"]
     return {"path": str(Path(path).resolve()), "manifest_sha256": sha256}
-
-

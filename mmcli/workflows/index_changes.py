@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mmcli.core.errors import BadInput, UsageError
-from mmcli.index.build import ready
+from mmcli.index.build import inverted_lists, ready
 from mmcli.index.changing import IndexChange
 from mmcli.index.filtering import Mask
 from mmcli.index.folding import ADDED_SHARE, MOST_ADDITIONS, REMOVED_SHARE, fold
@@ -66,19 +66,21 @@ def open_trained(folder: Path, manifest: Mapping[str, Any]) -> Any:
 
 def write_addition(change: IndexChange, addition: Any) -> dict[str, Any]:
     """The file of an addition, without the coarse quantiser, which the built index has."""
-    try:
-        faiss.extract_index_ivf(addition).quantizer.reset()
-    except RuntimeError:
-        pass
+    forget_quantiser(addition)
     name = change.name("index", ".faiss")
     with atomic_file(change.path / name) as path:
         faiss.write_index(addition, str(path))
     return {"index": name, "rows": int(addition.ntotal)}
 
 
-def write_items(
-    change: IndexChange, schema: pa.Schema, tables: Any, entry: dict[str, Any]
-) -> None:
+def forget_quantiser(addition: Any) -> None:
+    """Empty the coarse quantiser of inverted lists, if it has some."""
+    lists = inverted_lists(addition)
+    if lists is not None:
+        lists.quantizer.reset()
+
+
+def write_items(change: IndexChange, schema: pa.Schema, tables: Any, entry: dict[str, Any]) -> None:
     """The items of added rows, in the columns of the index; noted in `entry`."""
     entry["items"] = change.name("items", ".parquet")
     with atomic_file(change.path / entry["items"]) as path:
@@ -169,7 +171,9 @@ def settle(
         message(f"folding {len(additions_of(manifest))} additions into one")
         manifest, keep = _fold_additions(change, manifest, keep)
     _count_modalities(change.path, manifest, keep)
-    written = {e.name for e in own_entries(change.path) if generation_of(e.name) == change.generation}
+    written = {
+        e.name for e in own_entries(change.path) if generation_of(e.name) == change.generation
+    }
     return change.commit(manifest, drop=(_tops(change.manifest) | written) - _tops(manifest))
 
 
@@ -219,11 +223,15 @@ def _folded(
 ) -> dict[str, Any]:
     """Write the kept rows of some segments as one; the entry of that."""
     dim = manifest["dim"]
+    trained = open_trained(change.path, manifest) if stem == "added" else None
     index = fold(
         lambda: read_index(change.path / first["index"], dim, first["rows"]),
         [read_index(change.path / part["index"], dim, part["rows"]) for part in more],
         keep,
+        trained,
     )
+    if trained is not None:
+        forget_quantiser(index)
     entry = {"index": change.name(f"index-{stem}", ".faiss"), "rows": int(index.ntotal)}
     with atomic_file(change.path / entry["index"]) as path:
         faiss.write_index(index, str(path))

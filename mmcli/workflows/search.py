@@ -8,17 +8,20 @@ puts the best of them in a new order. Prints nothing.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmcli.core.errors import BadInput, SpaceMismatch, UsageError
 from mmcli.engine.device import check_words
 from mmcli.index.layout import check, open_index, query_files
+from mmcli.index.living import item_files, living_files, narrow, open_items, open_vectors
 from mmcli.workflows.query_file import Query, QueryPart
 from mmcli.workflows.result_rows import display_name, order_columns, result_row
 from mmcli.workflows.search_collapse import keep_best, search_groups
 
 if TYPE_CHECKING:
+    from mmcli.index.items import ItemTable
     from mmcli.index.search import Hits
     from mmcli.workflows.search_rerank import Reranked, SearchReranker
 
@@ -46,6 +49,9 @@ class SearchConfig:
     rerank: str | None = None
     rerank_top: int = 50
     collapse: str | None = None
+    where: str | None = None
+    hybrid: bool = False
+    keywords_only: bool = False
 
 
 @dataclass
@@ -82,43 +88,48 @@ def search(config: SearchConfig) -> SearchResult:
     folder = Path(config.index)
     manifest = open_index(folder)
     kinds: set[str] = {part.kind for query in config.queries for part in query.parts}
-    _check_possible(config, manifest, kinds)
-    names = [manifest["index"], manifest["items"]]
-    names += [name for kind in sorted(kinds) for name in query_files(manifest, kind)]
+    if not config.keywords_only:
+        _check_possible(config, manifest, kinds)
+    names = living_files(manifest)
+    if not config.keywords_only:
+        names += [name for kind in sorted(kinds) for name in query_files(manifest, kind)]
     check(folder, manifest, names, config.verify)
     if any(part.given for query in config.queries for part in query.parts if part.kind == "like"):
-        config = _with_whole_ids(config, folder / manifest["items"])
+        config = _with_whole_ids(config, open_items(folder, manifest))
+    if config.hybrid or config.keywords_only:
+        from mmcli.workflows.search_keywords import check_keywords
+
+        check_keywords(config.index, manifest, config.queries, config.keywords_only, config.verify)
     reranker = _open_reranker(config, manifest) if config.rerank else None
 
     from mmcli.workflows.query_vectors import QueryVectors
 
     result = SearchResult([], [])
     with QueryVectors(folder, manifest, config.queries, result.notes, result.warnings) as vectors:
-        from mmcli.index.items import ItemTable
-        from mmcli.index.search import read_index
         from mmcli.index.search import search as nearest
 
-        index = read_index(
-            folder / manifest["index"],
-            manifest["dim"],
-            manifest["rows"],
-            on_disk=bool(manifest.get("on_disk")),
-            setting=manifest.get("search"),
-        )
-        items = ItemTable(folder / manifest["items"])
-        if items.rows != manifest["rows"]:
-            raise BadInput(
-                f"`{folder / manifest['items']}` has {items.rows} rows, the index"
-                f" {manifest['rows']}",
-                "build the index again",
-            )
+        index = None if config.keywords_only else open_vectors(folder, manifest)
+        items = open_items(folder, manifest)
         wanted = _columns(config, items)
         items.check_columns([config.collapse] if config.collapse else [])
-        queries, exclude = vectors.combined(index, items, config.device, config.precision)
+        if index is not None:
+            queries, exclude = vectors.combined(index, items, config.device, config.precision)
+    narrowed = None if config.where is None else _matching(config.where, folder, manifest)
+    if index is not None and narrowed is not None:
+        index = narrow(index, narrowed)
+    least = None if reranker else config.min_score
 
-    def ask(rows: int) -> "list[Hits]":
-        least = None if reranker else config.min_score
+    def by_vectors(rows: int, least: float | None = least) -> "list[Hits]":
         return nearest(index, queries, rows, manifest["metric"], min_score=least, exclude=exclude)
+
+    ask = by_vectors
+    if config.hybrid or config.keywords_only:
+        from mmcli.workflows.search_keywords import KeywordSearch
+
+        words = KeywordSearch(folder, manifest, config.queries, narrowed)
+        ask = partial(words.alone, least=least)
+        if index is not None:
+            ask = partial(words.fused, partial(by_vectors, least=None), exclude, least=least)
 
     hits: Sequence[Hits | Reranked]
     if reranker:
@@ -161,11 +172,15 @@ def _open_reranker(config: SearchConfig, manifest: dict[str, Any]) -> "SearchRer
     )
 
 
-def _with_whole_ids(config: SearchConfig, items: Path) -> SearchConfig:
-    """The same queries, `--like a=1` read as the item `a=1` where the index has one."""
-    from mmcli.index.items import ItemTable
+def _matching(where: str, folder: Path, manifest: dict[str, Any]) -> Any:
+    """The rows whose columns fulfil a condition."""
+    from mmcli.data.where import matching_rows
 
-    table = ItemTable(items)
+    return matching_rows(item_files(folder, manifest), where)
+
+
+def _with_whole_ids(config: SearchConfig, table: "ItemTable") -> SearchConfig:
+    """The same queries, `--like a=1` read as the item `a=1` where the index has one."""
 
     def meant(part: QueryPart) -> QueryPart:
         if part.kind != "like" or not part.given or not table.has(part.given):
