@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mmcli.cli import data_stats, data_synth
+from mmcli.cli import data_stats, data_synth, data_validate
 from mmcli.cli.options import (
     Config,
     DryRun,
@@ -21,6 +21,7 @@ from mmcli.cli.source_options import pairs_of
 EPILOG = """\b
 Examples:
   mmcli data stats photos
+  mmcli data validate photos
   mmcli data split store -o splits.parquet --test 0.2 --group-by caption
   mmcli data synth scenes -o scenes -n 2000"""
 
@@ -51,6 +52,7 @@ app = typer.Typer(
 )
 app.add_typer(data_synth.app, name="synth")
 data_stats.register(app)
+data_validate.register(app)
 
 
 @app.command("split", epilog=SPLIT_EPILOG)
