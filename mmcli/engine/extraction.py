@@ -26,6 +26,7 @@ from mmcli.engine.batching import cut
 from mmcli.engine.decoding import Decoded, DecodePool
 from mmcli.engine.encode import forward, pool
 from mmcli.engine.memory import give_back
+from mmcli.engine.reuse import Reuse
 from mmcli.engine.shards import KeyPlan, ShardBuffer, ShardRange, ShardResult
 
 #: Parts in one message to a worker: enough to hide the message, few enough to keep memory small.
@@ -78,16 +79,19 @@ class Extraction:
         *,
         batch: int | None = None,
         fail_fast: bool = False,
+        reuse: Reuse | None = None,
         on_progress: Callable[[int], None] = lambda parts: None,
     ) -> None:
         self.plans = list(plans)
         self.batch = batch
         self.fail_fast = fail_fast
+        self.reuse = reuse
         self.on_progress = on_progress
         self.timings = Timings()
         self.recipes: dict[str, tuple[Any, ...]] = {}
         self.groups: dict[str, list[_Group]] = {}
         self._parts_done = 0
+        self._writing: Future[None] | None = None
         self._group_plans()
 
     def _group_plans(self) -> None:
@@ -114,15 +118,19 @@ class Extraction:
         write: Callable[[ShardResult], object],
     ) -> None:
         """Extract every shard, in order; `write` runs in a thread of its own, one shard behind."""
+        if self.reuse is not None:
+            self.reuse.begin(shards)
         with ThreadPoolExecutor(1, thread_name_prefix="mmcli-write") as writer:
-            pending: Future[None] | None = None
             for buffer in self._filled(source, shards, decoders):
                 result = buffer.finish()
-                if pending is not None:
-                    pending.result()
-                pending = writer.submit(self._write, write, result)
-            if pending is not None:
-                pending.result()
+                self._wait_for_writer()
+                self._writing = writer.submit(self._write, write, result)
+            self._wait_for_writer()
+
+    def _wait_for_writer(self) -> None:
+        if self._writing is not None:
+            self._writing.result()
+            self._writing = None
 
     def _write(self, write: Callable[[ShardResult], object], result: ShardResult) -> None:
         began = time.perf_counter()
@@ -135,13 +143,30 @@ class Extraction:
     ) -> Iterator[ShardBuffer]:
         for buffer, results in self._decoded(source, shards, decoders):
             if results is None:
-                for groups in self.groups.values():
-                    for group in groups:
-                        self._flush(buffer, group)
+                self._flush_all(buffer)
+                self._settle(buffer, decoders)
                 yield buffer
                 continue
             for result in results:
                 self._take(buffer, result)
+
+    def _flush_all(self, buffer: ShardBuffer) -> None:
+        for groups in self.groups.values():
+            for group in groups:
+                self._flush(buffer, group)
+
+    def _settle(self, buffer: ShardBuffer, decoders: DecodePool) -> None:
+        """Give the rows that were left out what their twins have."""
+        if self.reuse is None:
+            return
+        self._wait_for_writer()  # twins may lie in the shard that is being written
+        plans = {m: [p for g in groups for p in g.plans] for m, groups in self.groups.items()}
+        for chunk in _chunks(self.reuse.settle(buffer, plans, self._fail)):
+            results, _, _ = decoders.result(decoders.submit(chunk), chunk)
+            for result in results:
+                self._take(buffer, result)
+        self._flush_all(buffer)
+        self.on_progress(self._parts_done + self.reuse.copied)
 
     def _decoded(
         self, source: Rows, shards: Sequence[ShardRange], decoders: DecodePool
@@ -153,6 +178,8 @@ class Extraction:
             began = time.perf_counter()
             buffer = ShardBuffer(shard, source.rows(shard.start, shard.stop), self.plans)
             tasks = list(self._tasks(buffer, source))
+            if self.reuse is not None:
+                tasks = self.reuse.remaining(buffer, tasks)
             self.timings.read_s += time.perf_counter() - began
             literal = [t for t in tasks if not t.is_path]
             if literal:
@@ -225,7 +252,7 @@ class Extraction:
             group.rows.append(result.row)
             group.parts.append(value)
             if isinstance(value, Waveform) and value.truncated:
-                buffer.note(f"{group.plans[0].key}:truncated")
+                buffer.note_row(result.modality, result.row, f"{group.plans[0].key}:truncated")
             window = self.batch if group.lead.window and self.batch else group.lead.window
             if window is not None and len(group.rows) >= window:
                 self._flush(buffer, group)
@@ -250,21 +277,27 @@ class Extraction:
         began = time.perf_counter()
         prepared = group.lead.prepare(parts)
         self.timings.prepare_s += time.perf_counter() - began
-        self._count_notes(buffer, group, parts, prepared)
+        self._count_notes(buffer, group, rows, parts, prepared)
         for members in cut(prepared, group.lead.budget, self.batch):
             self._forward(buffer, group, [rows[i] for i in members], [prepared[i] for i in members])
             self._parts_done += len(members)
             self.on_progress(self._parts_done)
 
     def _count_notes(
-        self, buffer: ShardBuffer, group: _Group, parts: list[Any], prepared: list[Prepared]
+        self,
+        buffer: ShardBuffer,
+        group: _Group,
+        rows: list[int],
+        parts: list[Any],
+        prepared: list[Prepared],
     ) -> None:
         for plan in group.plans:
             if plan.layer is not None:
                 continue
-            cut_short = sum(p.truncated for p in prepared)
-            if cut_short:
-                buffer.note(f"{plan.key}:truncated", cut_short)
+            for row, one in zip(rows, prepared, strict=True):
+                if one.truncated:
+                    modality = plan.encoder.card.modality
+                    buffer.note_row(modality, row, f"{plan.key}:truncated")
             scripts = plan.encoder.card.scripts
             if plan.encoder.card.modality == "text" and scripts:
                 for text in parts:

@@ -87,6 +87,7 @@ class ShardBuffer:
         self.columns: dict[str, list[Any]] = {
             name: [None] * n for p in self.plans for name in p.encoder.card.columns
         }
+        self.row_notes: dict[tuple[str, int], list[str]] = {}
         self._failures: list[tuple[int, Failure]] = []
         self._ids: list[str] = self.table.column("id").to_pylist()
 
@@ -104,6 +105,29 @@ class ShardBuffer:
         """Count something the user should be told at the end."""
         self.notes[name] = self.notes.get(name, 0) + count
 
+    def note_row(self, modality: str, row: int, name: str) -> None:
+        """Count something about one part of a row."""
+        self.note(name)
+        self.row_notes.setdefault((modality, row), []).append(name)
+
+    def failed(self, modality: str, row: int) -> list[tuple[str, str, str]]:
+        """Key, error and message of what failed of one part of a row."""
+        keys = {p.key for p in self.plans if p.encoder.card.modality == modality}
+        mine = [f for at, f in self._failures if at == row and f.key in keys]
+        return [(failure.key, failure.error, failure.message) for failure in mine]
+
+    def copy(self, modality: str, row: int, other: int, plans: Sequence[KeyPlan]) -> None:
+        """Give `other` what `row` has of these keys of a modality."""
+        for plan in plans:
+            self.embeddings[plan.key][other] = self.embeddings[plan.key][row]
+            self.has[plan.key][other] = self.has[plan.key][row]
+            if plan.sequence:
+                self.tokens[plan.key][other] = self.tokens[plan.key][row]
+            for name in plan.encoder.card.columns if plan.layer is None else ():
+                self.columns[name][other] = self.columns[name][row]
+        for name in self.row_notes.get((modality, row), []):
+            self.note_row(modality, other, name)
+
     def put(self, plan: KeyPlan, row: int, vector: np.ndarray, tokens: np.ndarray | None) -> bool:
         """Keep one row's vector `(dim,)` and tokens; False when it is not finite."""
         if not np.isfinite(vector).all() or (tokens is not None and not np.isfinite(tokens).all()):
@@ -120,7 +144,7 @@ class ShardBuffer:
             self.range,
             self._items(),
             {plan.key: self._arrays(plan) for plan in self.plans},
-            [failure for _, failure in sorted(self._failures, key=lambda pair: pair[0])],
+            [failure for _, failure in sorted(self._failures, key=_by_row)],
             self._counts(),
             dict(sorted(self.notes.items())),
         )
@@ -157,3 +181,8 @@ class ShardBuffer:
         ok = int((got == wanted).sum())
         failed = int(((got == 0) & (wanted > 0)).sum())
         return ok, self.rows - ok - failed, failed
+
+
+def _by_row(pair: tuple[int, Failure]) -> tuple[int, str]:
+    """By key within a row: parts fail in any order, as some are copied from other rows."""
+    return pair[0], pair[1].key

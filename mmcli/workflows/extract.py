@@ -34,6 +34,7 @@ from mmcli.workflows.extract_plan import (
     shard_rows,
 )
 from mmcli.workflows.extract_report import build_report, describe_run
+from mmcli.workflows.extract_reuse import reuse_of
 from mmcli.workflows.extract_segments import cut_into_segments, modalities_to_embed
 
 #: Items that are really run to estimate the time of a dry run.
@@ -121,6 +122,7 @@ def _run(
             plans,
             batch=config.batch,
             fail_fast=config.on_error == "fail",
+            reuse=reuse_of(source, plans, Path(config.output), records) if todo else None,
             on_progress=lambda n: listeners.progress(
                 min(source.n_items, done_before + int(n * per_part)), source.n_items
             ),

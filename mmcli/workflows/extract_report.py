@@ -41,6 +41,7 @@ def build_report(
         "partial": manifest["partial"],
         "failed": manifest["failed"],
         "resumed_items": source.n_items - ran,
+        "copied_parts": extraction.reuse.copied if extraction.reuse else 0,
         "items_per_s": round(ran / wall, 2) if ran else None,
         "keys": {p.key: {"encoder": p.encoder.card.name, "dim": p.dim} for p in plans},
         "shards": len(manifest["shards"]),
