@@ -29,8 +29,10 @@ from mmcli.index.neighbours import (
 )
 from mmcli.index.settings import Measured, fastest
 
+#: Held-out queries that candidates are compared with; the one that is built answers all.
+TRIAL_QUERIES = 500
 #: Rows that candidates are compared on.
-SAMPLE_ROWS = 200_000
+SAMPLE_ROWS = 100_000
 #: Rows that codes are trained on; those of 4 bits have 16 centres each.
 CODE_ROWS = 16_384
 
@@ -102,23 +104,27 @@ def choose_index(
     message(f"{lists} lists in {lists_s:.1f} s; {len(strings)} kinds of index to try")
     began = time.perf_counter()
     stored = sample.stored
-    exact = ExactNeighbours(sample.queries, np.full(len(sample.queries), -1), metric)
+    asked = sample.queries[:TRIAL_QUERIES]
+    exact = ExactNeighbours(asked, np.full(len(asked), -1), metric)
     exact.add(stored)
     held = exact.finish()
     assigned = _assign(centroids, stored, metric)
     tried: list[tuple[float, Any, Measured, dict[str, Any]]] = []
     coding: dict[str, float] = {}
+    hint = 1
     for string in strings:
         start = time.perf_counter()
-        if len(tried) > 1 and start - began > lists_s / 2:
-            message(f"{string} is not tried: comparing has taken half as long as its lists")
+        if tried and start - began > lists_s:
+            message(f"{string} is not tried: comparing has taken as long as the lists did")
             continue
         index = _with_centroids(string, dim, metric, centroids)
         train(index, sample.train[:CODE_ROWS], string, n)
         coding[string] = time.perf_counter() - start
         filled = faiss.clone_index(index)
         _fill(filled, stored, assigned)
-        best, _ = fastest(filled, held, target)
+        best, _ = fastest(filled, held, target, hint)
+        if best.recall >= target:
+            hint = best.setting.get("nprobe", hint)
         seconds = _at_full_size(best, filled, held, len(stored), n)
         row = {
             "factory": string,
@@ -257,6 +263,7 @@ def build_chosen(
     UsageError for a kind that cannot be mapped.
     """
     index, began = choice.index, time.perf_counter()
+    hint = next((row.get("nprobe", 1) for row in choice.table if row["chosen"]), 1)
     exact = None if choice.queries is None else ExactNeighbours(*choice.queries, metric)
     if file is not None:
         index = on_disk.mappable(index, choice.factory)
@@ -278,7 +285,7 @@ def build_chosen(
         build_s = time.perf_counter() - began - (exact.seconds if exact else 0.0)
     reached = None
     if exact is not None:
-        best, _ = fastest(index, exact.finish(), target)
+        best, _ = fastest(index, exact.finish(), target, hint)
         reached = best.row()
     whole = time.perf_counter() - began
     return Tuned(

@@ -35,24 +35,18 @@ def candidates(
         return ["Flat"]
     lists = f"IVF{list_count(n)}"
     if on_disk:
-        return [f"{lists},Flat", f"{lists},SQ8"]
-    found = [f"{lists},Flat", f"{lists},SQ8"]
+        return [f"{lists},SQ8", f"{lists},Flat"]
     parts = _parts(dim, dim // FAST_SCAN_DIMS)
-    if parts >= 8:
-        found.append(f"{lists},PQ{parts}x4fs,RFlat")
+    found = [f"{lists},PQ{parts}x4fs,RFlat"] if parts >= 8 else []
+    found += [f"{lists},SQ8", f"{lists},Flat"]
     found = [string for string in found if index_bytes(string, n, dim) <= room]
     if found:
         return found
     smaller = [f"{lists},PQ{m}" for m in (96, 64, 48, 32, 16, 8) if dim % m == 0]
     fitting = [string for string in smaller if index_bytes(string, n, dim) <= room]
     if fitting:
-        return fitting[:2]
+        return fitting[1::-1]
     return smaller[-1:] or [f"OPQ16_{_multiple(dim, 16)},{lists},PQ16"]
-
-
-def choose(n: int, dim: int, room: int) -> str:
-    """The most exact of the candidates, for whoever does not measure."""
-    return candidates(n, dim, room)[0]
 
 
 def index_bytes(factory: str, n: int, dim: int) -> int:

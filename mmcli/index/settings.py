@@ -53,10 +53,13 @@ def apply(index: Any, setting: Mapping[str, int]) -> None:
         graph.hnsw.efSearch = int(setting["ef_search"])
 
 
-def fastest(index: Any, held: HeldOut, target: float) -> tuple[Measured, list[Measured]]:
+def fastest(
+    index: Any, held: HeldOut, target: float, hint: int = 1
+) -> tuple[Measured, list[Measured]]:
     """The fastest setting whose recall is at least `target`, else the one that finds most.
 
-    Also all that was measured. An index without settings is measured as it is.
+    Also all that was measured. An index without settings is measured as it is. hint: an `nprobe`
+    that may be about right.
     """
     lists, refined, graph = inverted_lists(index), _refined(index), _graph(index)
     if lists is None:
@@ -65,15 +68,9 @@ def fastest(index: Any, held: HeldOut, target: float) -> tuple[Measured, list[Me
             return only, [only]
         tried = _bisect(index, held, target, "ef_search", 4096, {}, first=16)
     elif refined is None:
-        tried = _bisect(index, held, target, "nprobe", lists.nlist, {})
+        tried = _bisect(index, held, target, "nprobe", lists.nlist, {}, first=hint)
     else:
-        tried = []
-        for factor in K_FACTORS:
-            found = _bisect(index, held, target, "nprobe", lists.nlist, {"k_factor": factor})
-            tried += found
-            reached = [m for m in found if m.recall >= target]
-            if reached and min(m.setting["nprobe"] for m in reached) == 1:
-                break  # looking at more candidates can only cost more
+        tried = _refined_settings(index, held, target, lists.nlist, hint)
     enough = [m for m in tried if m.recall >= target]
     if enough:
         best = min(enough, key=lambda m: m.seconds)
@@ -81,6 +78,26 @@ def fastest(index: Any, held: HeldOut, target: float) -> tuple[Measured, list[Me
         best = max(tried, key=lambda m: (m.recall, -m.seconds))
     apply(index, best.setting)
     return best, tried
+
+
+def _refined_settings(
+    index: Any, held: HeldOut, target: float, most: int, hint: int
+) -> list[Measured]:
+    """Ever more candidates to look at again, as long as that makes reaching the recall faster."""
+    tried: list[Measured] = []
+    fastest_yet = float("inf")
+    for factor in K_FACTORS:
+        fixed = {"k_factor": factor}
+        found = _bisect(index, held, target, "nprobe", most, fixed, first=hint)
+        tried += found
+        reached = [m for m in found if m.recall >= target]
+        if not reached:
+            continue
+        best = min(reached, key=lambda m: m.seconds)
+        if best.seconds > fastest_yet:
+            break
+        fastest_yet, hint = best.seconds, best.setting["nprobe"]
+    return tried
 
 
 def measure(index: Any, held: HeldOut, setting: Mapping[str, int]) -> Measured:
@@ -114,7 +131,7 @@ def _bisect(
         tried.append(measure(index, held, {**fixed, name: value}))
         if tried[-1].recall >= target or value == most:
             break
-        if len(tried) >= 3 and tried[-1].recall - tried[-3].recall < 1e-3 and value >= 16 * first:
+        if value >= 16 and len(tried) >= 2 and tried[-1].recall - tried[-2].recall < 5e-4:
             return tried  # the codes, not the lists, hold it back
         low, value = value, min(most, value * 2)
     high = value

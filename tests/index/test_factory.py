@@ -5,7 +5,7 @@ import pytest
 from mmcli.core.errors import UsageError
 from mmcli.core.sizes import parse_bytes
 from mmcli.index.build import empty
-from mmcli.index.factory import candidates, choose, index_bytes, list_count, probes, training_size
+from mmcli.index.factory import candidates, index_bytes, list_count, probes, training_size
 
 GB = 1 << 30
 
@@ -20,8 +20,8 @@ GB = 1 << 30
         (100_000_000, 384, 8 * GB, "IVF32768,PQ64"),
     ],
 )
-def test_choice(n: int, dim: int, memory: int, expected: str) -> None:
-    assert choose(n, dim, memory) == expected
+def test_the_most_exact_that_fits_comes_last(n: int, dim: int, memory: int, expected: str) -> None:
+    assert candidates(n, dim, memory)[-1] == expected
 
 
 @pytest.mark.parametrize("n", [1, 300, 250_000, 3_000_000, 50_000_000])
@@ -39,14 +39,14 @@ def test_what_fits_and_what_is_exact() -> None:
     assert candidates(50_000, 384, GB) == ["Flat"]
     assert candidates(500_000, 384, GB, target=1.0) == ["Flat"]
     assert candidates(500_000, 384, 4 * GB) == [
-        "IVF2048,Flat",
-        "IVF2048,SQ8",
         "IVF2048,PQ96x4fs,RFlat",
+        "IVF2048,SQ8",
+        "IVF2048,Flat",
     ]
     assert candidates(500_000, 384, GB // 2) == ["IVF2048,SQ8"]
     for string in candidates(500_000, 384, GB // 2):
         assert index_bytes(string, 500_000, 384) <= GB // 2
-    assert candidates(5_000_000, 384, GB, on_disk=True) == ["IVF8192,Flat", "IVF8192,SQ8"]
+    assert candidates(5_000_000, 384, GB, on_disk=True) == ["IVF8192,SQ8", "IVF8192,Flat"]
 
 
 def test_lists_can_be_trained_on_what_there_is() -> None:

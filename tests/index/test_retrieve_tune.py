@@ -54,10 +54,10 @@ def test_index_by_recall_then_tuned_up_and_down(run_here: Run, store: Path, tmp_
     assert Path(tmp_path, "index", MANIFEST).read_bytes() == before
     low = report_of(run_here("retrieve", "tune", "index", "--target-recall", 0.6, "--json"))
     assert low["search"] == dry["search"]
-    high = report_of(run_here("retrieve", "tune", "index", "--target-recall", 0.97, "--json"))
+    high = report_of(run_here("retrieve", "tune", "index", "--target-recall", 0.95, "--json"))
     assert low["search"]["nprobe"] < high["search"]["nprobe"]
     assert high["before"] == low["search"]
-    assert high["measured_recall"]["recall@10"] >= 0.97
+    assert high["measured_recall"]["recall@10"] >= 0.95
     assert run_here("verify", "index").returncode == 0
     found = run_here("retrieve", "search", "index", "--like", "00000007", "--format", "jsonl", "-q")
     assert len(found.stdout.splitlines()) == 10
@@ -87,7 +87,7 @@ def test_lists_on_disk_find_the_same(run_here: Run, store: Path, tmp_path: Path)
 
 def test_dry_run_says_what_would_be_tried(run_here: Run, store: Path, tmp_path: Path) -> None:
     report = report_of(run_here("retrieve", "index", store, "-o", "no", "-n", "--json"))
-    assert report["factory"].startswith("auto (IVF1024,Flat or IVF1024,SQ8")
+    assert report["factory"].startswith("auto (IVF1024,SQ8 or IVF1024,Flat")
     assert not Path(tmp_path, "no").exists()
 
 
