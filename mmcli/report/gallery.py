@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mmcli.report.media import make_thumbnails, picture, sound
+from mmcli.report.media import Span, framed, make_frames, make_thumbnails, picture, sound
 from mmcli.report.page import page
 from mmcli.report.page import text as _text
 
@@ -29,7 +29,10 @@ dd { margin: 0 0 .2rem; max-height: 6em; overflow: auto; }
 
 @dataclass(frozen=True)
 class Card:
-    """One hit. image, audio: files to open; text: shown under them; fields: anything else."""
+    """One hit. image, audio, video: files to open; text: shown under them; fields: anything else.
+
+    span: the seconds of audio and video that are meant, None for all.
+    """
 
     rank: int
     score: float
@@ -38,6 +41,8 @@ class Card:
     audio: str | None = None
     text: str | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
+    video: str | None = None
+    span: Span | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,8 @@ def render_gallery(title: str, sections: Sequence[Section], footer: str = "") ->
     paths = [c.image for s in sections for c in s.cards if c.image]
     paths += [path for s in sections for path in s.images]
     thumbnails = make_thumbnails(paths)
+    films = [(c.video, c.span) for s in sections for c in s.cards if c.video]
+    thumbnails |= {framed(*place): uri for place, uri in make_frames(films).items()}
     return page(title, (_section(s, thumbnails) for s in sections), footer, _STYLE)
 
 
@@ -73,8 +80,10 @@ def _card(card: Card, thumbnails: Mapping[str, str]) -> str:
     parts = ["<article>"]
     if card.image:
         parts.append(picture(card.image, card.id, thumbnails))
+    if card.video:
+        parts.append(picture(framed(card.video, card.span), card.id, thumbnails))
     if card.audio:
-        parts.append(sound(card.audio))
+        parts.append(sound(card.audio, card.span))
     parts.append('<div class="body">')
     if 0 <= card.score <= 1:
         parts.append(f'<meter min="0" max="1" value="{card.score:.4f}"></meter>')

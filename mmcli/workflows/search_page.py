@@ -1,6 +1,6 @@
 """The page of a search: what was found for each query, with thumbnails and players."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ def write_page(
         cards = []
         for rank, score in enumerate(hit.scores, 1):
             row = result_row(next(found), rank, score, None, root)
-            shown = ("rank", "score", "id", "image", "speech", "text")
+            shown = ("rank", "score", "id", "image", "speech", "video", "text")
             fields = {name: value for name, value in row.items() if name not in shown}
             cards.append(
                 Card(
@@ -37,6 +37,8 @@ def write_page(
                     audio=row.get("speech") or None,
                     text=row.get("text") or None,
                     fields=fields,
+                    video=row.get("video") or None,
+                    span=_span(row),
                 )
             )
         sections.append(
@@ -51,6 +53,13 @@ def write_page(
         f"mmcli · {Path(index).resolve().name}", sections, f"{items.rows} vectors searched"
     )
     write_bytes(Path(path), page.encode())
+
+
+def _span(row: Mapping[str, Any]) -> tuple[float, float] | None:
+    """The seconds of a segment, None for an item that is a whole recording."""
+    start, end = row.get("start_s"), row.get("end_s")
+    segment = row.get("parent_id") and isinstance(start, int | float)
+    return (start, end) if segment and isinstance(end, int | float) else None
 
 
 def _heading(query: Query) -> str:

@@ -40,6 +40,8 @@ def test_the_phrase_of_a_recording_with_its_time(run_here: Run, tmp_path: Path) 
     assert "orange cat" in best["transcript"].lower()
     rows = found(run_here(*asked, "--collapse", "parent_id", "--format", "jsonl"))
     assert [row["parent_id"] for row in rows] == ["long", "other"] and rows[0] == best
+    found(run_here(*asked, "-k", "2", "--html", tmp_path / "page.html", "--format", "jsonl"))
+    assert (tmp_path / "page.html").read_text().count('src="data:audio/ogg') == 2
     header = run_here(*asked, "-k", "1").stdout.splitlines()[0].split()
     assert header[:5] == ["rank", "score", "id", "start_s", "end_s"]
 
@@ -73,6 +75,10 @@ def test_the_scene_of_a_film_with_its_time(
     search = ("retrieve", "search", "index", "--format", "jsonl")
     best, *_ = found(run_here(*search, "a cup of coffee"))
     assert (best["parent_id"], best["start_s"], best["end_s"]) == ("a", 4.0, 8.0)
+    page = tmp_path / "page.html"
+    found(run_here(*search, "a kitten", "-k", "2", "--html", page))
+    assert page.read_text().count('<img src="data:image/jpeg') == 2
+    assert "films/a.mp4 12–16 s" not in page.read_text()  # it is shown, not named
     cats = found(run_here(*search, "a kitten", "--collapse", "parent_id"))
     assert {(r["parent_id"], r["start_s"]) for r in cats} == {("a", 12.0), ("b", 0.0)}
     tour(tmp_path / "query.mp4", ["rocket.jpg"], 2.0)
