@@ -29,8 +29,6 @@ from mmcli.index.neighbours import (
 )
 from mmcli.index.settings import Measured, fastest
 
-#: Held-out queries that candidates are compared with; the one that is built answers all.
-TRIAL_QUERIES = 500
 #: Rows that candidates are compared on.
 SAMPLE_ROWS = 100_000
 #: Rows that codes are trained on; those of 4 bits have 16 centres each.
@@ -104,14 +102,13 @@ def choose_index(
     message(f"{lists} lists in {lists_s:.1f} s; {len(strings)} kinds of index to try")
     began = time.perf_counter()
     stored = sample.stored
-    asked = sample.queries[:TRIAL_QUERIES]
-    exact = ExactNeighbours(asked, np.full(len(asked), -1), metric)
+    exact = ExactNeighbours(sample.queries, np.full(len(sample.queries), -1), metric)
     exact.add(stored)
     held = exact.finish()
     assigned = _assign(centroids, stored, metric)
     tried: list[tuple[float, Any, Measured, dict[str, Any]]] = []
     coding: dict[str, float] = {}
-    hint = 1
+    hint: dict[str, int] = {}
     for string in strings:
         start = time.perf_counter()
         if tried and start - began > lists_s:
@@ -124,7 +121,7 @@ def choose_index(
         _fill(filled, stored, assigned)
         best, _ = fastest(filled, held, target, hint)
         if best.recall >= target:
-            hint = best.setting.get("nprobe", hint)
+            hint = {k: v for k, v in best.setting.items() if k == "nprobe"}
         seconds = _at_full_size(best, filled, held, len(stored), n)
         row = {
             "factory": string,
@@ -263,7 +260,7 @@ def build_chosen(
     UsageError for a kind that cannot be mapped.
     """
     index, began = choice.index, time.perf_counter()
-    hint = next((row.get("nprobe", 1) for row in choice.table if row["chosen"]), 1)
+    hint = next((row for row in choice.table if row["chosen"]), None)
     exact = None if choice.queries is None else ExactNeighbours(*choice.queries, metric)
     if file is not None:
         index = on_disk.mappable(index, choice.factory)

@@ -5,7 +5,7 @@ queries; builds nothing.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from mmcli.index.build import inverted_lists
 from mmcli.index.neighbours import HeldOut, recall_interval
 
 #: Candidates that a refined index looks at again, in results asked for.
-K_FACTORS = (2, 4, 8, 16)
+K_FACTORS = (16, 8, 4, 2)
 #: Least time over which queries/s are measured, and most repetitions.
 MEASURE_S, REPEATS = 0.15, 20
 
@@ -54,13 +54,15 @@ def apply(index: Any, setting: Mapping[str, int]) -> None:
 
 
 def fastest(
-    index: Any, held: HeldOut, target: float, hint: int = 1
+    index: Any, held: HeldOut, target: float, hint: Mapping[str, int] | None = None
 ) -> tuple[Measured, list[Measured]]:
     """The fastest setting whose recall is at least `target`, else the one that finds most.
 
-    Also all that was measured. An index without settings is measured as it is. hint: an `nprobe`
+    Also all that was measured. An index without settings is measured as it is. hint: a setting
     that may be about right.
     """
+    hint = hint or {}
+    first = hint.get("nprobe", 1)
     lists, refined, graph = inverted_lists(index), _refined(index), _graph(index)
     if lists is None:
         if graph is None:
@@ -68,9 +70,10 @@ def fastest(
             return only, [only]
         tried = _bisect(index, held, target, "ef_search", 4096, {}, first=16)
     elif refined is None:
-        tried = _bisect(index, held, target, "nprobe", lists.nlist, {}, first=hint)
+        tried = _bisect(index, held, target, "nprobe", lists.nlist, {}, first=first)
     else:
-        tried = _refined_settings(index, held, target, lists.nlist, hint)
+        factors = [f for f in K_FACTORS if f <= hint.get("k_factor", K_FACTORS[0])]
+        tried = _refined_settings(index, held, target, lists.nlist, factors, first)
     enough = [m for m in tried if m.recall >= target]
     if enough:
         best = min(enough, key=lambda m: m.seconds)
@@ -81,22 +84,22 @@ def fastest(
 
 
 def _refined_settings(
-    index: Any, held: HeldOut, target: float, most: int, hint: int
+    index: Any, held: HeldOut, target: float, most: int, factors: Sequence[int], first: int
 ) -> list[Measured]:
-    """Ever more candidates to look at again, as long as that makes reaching the recall faster."""
+    """Ever fewer candidates to look at again, as long as that makes reaching the recall faster."""
     tried: list[Measured] = []
     fastest_yet = float("inf")
-    for factor in K_FACTORS:
-        fixed = {"k_factor": factor}
-        found = _bisect(index, held, target, "nprobe", most, fixed, first=hint)
+    for factor in factors:
+        found = _bisect(index, held, target, "nprobe", most, {"k_factor": factor}, first=first)
         tried += found
         reached = [m for m in found if m.recall >= target]
         if not reached:
-            continue
+            break  # with fewer, its codes hold it back even more
         best = min(reached, key=lambda m: m.seconds)
         if best.seconds > fastest_yet:
             break
-        fastest_yet, hint = best.seconds, best.setting["nprobe"]
+        fastest_yet, first = best.seconds, best.setting["nprobe"]
+        most = min(most, 4 * first)
     return tried
 
 
