@@ -91,7 +91,8 @@ def token_spans(text: str, tokens: Sequence[tuple[int, int]], window: Window) ->
 
     tokens: first and last character (excluded) of each.
     """
-    size, hop, spans = int(window.length), int(window.hop), []
+    size, hop = int(window.length), int(window.hop)
+    spans: list[Span] = []
     start, total = 0, len(tokens)
     while True:
         end = min(start + size, total)

@@ -90,8 +90,8 @@ def plan_queries(
                     dim=dim,
                     layer=entry.get("layer"),
                     trust_remote_code=bool(options.get("trust_remote_code")),
+                    frames=_frames(entry) if modality == "video" else None,
                     **(_text_settings(entry, prompt) if modality == "text" else {}),
-                    **({"frames": _frames(entry)} if modality == "video" else {}),
                 )
                 break
     return plans

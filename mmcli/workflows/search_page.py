@@ -58,8 +58,11 @@ def write_page(
 def _span(row: Mapping[str, Any]) -> tuple[float, float] | None:
     """The seconds of a segment, None for an item that is a whole recording."""
     start, end = row.get("start_s"), row.get("end_s")
-    segment = row.get("parent_id") and isinstance(start, int | float)
-    return (start, end) if segment and isinstance(end, int | float) else None
+    if not row.get("parent_id"):
+        return None
+    if not isinstance(start, int | float) or not isinstance(end, int | float):
+        return None
+    return start, end
 
 
 def _heading(query: Query) -> str:
