@@ -2,7 +2,7 @@
 
 Parts: startup, search, images, texts, memory, crashes, broken, evaluation, alignment, speech,
 dual, scenes, auto_index, on_disk, fusion, planted, sentiment, strategies, cached, precisions,
-two_stages, real_events, real_vqa, long_media; all by default. Files are kept in
+two_stages, real_events, real_reviews, real_vqa, long_media; all by default. Files are kept in
 `MMCLI_BENCH_DIR` (default: a folder in the system's temporary directory) between runs.
 """
 
@@ -26,6 +26,7 @@ def main() -> None:
         index,
         long_media,
         real_events,
+        real_reviews,
         real_vqa,
         scenes,
         speech,
@@ -57,6 +58,7 @@ def main() -> None:
         "two_stages": two_stages.two_stages,
         "real_events": real_events.real_events,
         "real_vqa": real_vqa.real_vqa,
+        "real_reviews": real_reviews.real_reviews,
         "long_media": long_media.long_media,
     }
     names = sys.argv[1:] or list(parts)
