@@ -19,7 +19,8 @@ torch = load_torch()
 def unit(x: Any) -> Any:
     """Rows of unit length, in fp32 whatever came in; a row of zeros stays one."""
     x = x.float()
-    return x / x.square().sum(-1, keepdim=True).sqrt().clamp_min(TINY)
+    # bounded below before the root, whose gradient at zero is infinite
+    return x / x.square().sum(-1, keepdim=True).clamp_min(TINY**2).sqrt()
 
 
 class TorchTower(torch.nn.Module):  # type: ignore[misc,name-defined]

@@ -51,7 +51,10 @@ FocalGamma = Annotated[
 ]
 Hot = Annotated[
     list[str] | None,
-    typer.Option("--set", help="What only one task reads, as in max_new_tokens=20; see the guide."),
+    typer.Option(
+        "--set",
+        help="What only one task reads, as in max_new_tokens=20; examples/finetuning.md has all.",
+    ),
 ]
 TimeLimit = Annotated[float | None, typer.Option("--time-limit", help="Seconds for all training.")]
 

@@ -28,7 +28,7 @@ DRAWS = 3
 
 
 def real_reviews(cache: Path) -> list[Row]:
-    """Correlation, two-class accuracy and error, with its interval, of three draws of the splits."""
+    """Correlation, two-class accuracy and error with its interval, of three draws."""
     sentences = _sentences(cache)
     if sentences is None:
         return [{"what": "reviews", "note": "the archive is not to be had"}]
