@@ -82,7 +82,7 @@ def picture_facts(stream: BinaryIO, suffix: str = "", deep: bool = False) -> Pic
     """What the header of a picture says; deep: all of it is decoded too. Raises PartError."""
     with _explained():
         picture = _open(stream, suffix)
-        width, height = _upright_size(picture)
+        width, height = _upright_size(picture, header_only=not deep)
         facts = PictureFacts((picture.format or "").lower(), width, height)
         if deep:
             picture.load()
@@ -214,9 +214,14 @@ def _decode(picture: Picture, scale: int) -> tuple[Picture, tuple[int, int]]:
     return to_rgb(picture), full_size
 
 
-def _orientation(picture: Picture) -> int:
-    if "exif" not in picture.info and picture.format not in ("TIFF", "PNG", "MPO", "WEBP", "AVIF"):
-        return 1
+def _orientation(picture: Picture, header_only: bool = False) -> int:
+    if "exif" not in picture.info:
+        if picture.format not in ("TIFF", "PNG", "MPO", "WEBP", "AVIF"):
+            return 1
+        if picture.format == "PNG":  # where it may stand behind the pixels
+            if header_only:
+                return 1
+            picture.load()  # Pillow would do so below, where broken pixels would go unnoticed
     try:
         value = picture.getexif().get(_ORIENTATION, 1)
     except Exception:  # a broken EXIF block says nothing about the picture
@@ -224,8 +229,8 @@ def _orientation(picture: Picture) -> int:
     return value if value in range(1, 9) else 1
 
 
-def _upright_size(picture: Picture) -> tuple[int, int]:
-    return picture.size[::-1] if _orientation(picture) >= 5 else picture.size
+def _upright_size(picture: Picture, header_only: bool = False) -> tuple[int, int]:
+    return picture.size[::-1] if _orientation(picture, header_only) >= 5 else picture.size
 
 
 def to_rgb(picture: Picture) -> Picture:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mmcli.data.files import PartError
-from mmcli.data.images import MAX_PIXELS, decode_images, read_images
+from mmcli.data.images import MAX_PIXELS, decode_images, picture_facts, read_images
 from mmcli.data.recipes import ImageRecipe
 
 # decode_parts silences these; here they would only clutter the report.
@@ -193,3 +193,28 @@ def test_a_pipe_is_never_opened(tmp_path):
     os.mkfifo(tmp_path / "p.jpg")
     with pytest.raises(PartError, match="not a regular file"):
         read_images(str(tmp_path / "p.jpg"), [SAME])
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_facts_of_a_picture(deep: bool) -> None:
+    out = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    Image.new("RGB", (30, 20), "red").save(out, "JPEG", exif=exif)
+    facts = picture_facts(io.BytesIO(out.getvalue()), ".jpg", deep)
+    assert (facts.format, facts.width, facts.height) == ("jpeg", 20, 30)
+
+
+def test_a_png_whose_pixels_are_broken_is_corrupt() -> None:
+    """Its orientation may stand behind the pixels, and looking for it once hid the error."""
+    out = io.BytesIO()
+    values = np.add.outer(np.arange(90) ** 2 // 7, np.arange(90) * 3) % 251
+    Image.fromarray(values.astype(np.uint8)).save(out, "PNG")
+    content = bytearray(out.getvalue())
+    content[100:300] = bytes(200)
+    with pytest.raises(PartError, match="cannot be decoded") as caught:
+        decode_images(bytes(content), [ImageRecipe(8, 8)], ".png")
+    assert caught.value.kind == "corrupt"
+    assert picture_facts(io.BytesIO(bytes(content)), ".png").width == 90
+    with pytest.raises(PartError):
+        picture_facts(io.BytesIO(bytes(content)), ".png", deep=True)
