@@ -57,6 +57,7 @@ Examples:
   mmcli extract talks -o store --window 10s --hop 5s
   mmcli extract films -o store --window 10s --soundtrack --frames 8
   mmcli extract books -o store --window 128tok --hop 64tok
+  mmcli extract photos -o store --update
 
 Exit 6 means done, but some items failed: see STORE/failures.parquet."""
 
@@ -134,6 +135,9 @@ def extract(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an unfinished store.")
     ] = False,
+    update: Annotated[
+        bool, typer.Option("--update", help="Embed only what is new or changed, drop what is gone.")
+    ] = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Only redo the shards that hold failures.")
     ] = False,
@@ -196,6 +200,7 @@ def extract(
         resume=resume,
         force=force,
         retry_failed=retry_failed,
+        update=update,
         dry_run=dry_run,
         trust_remote_code=trust_remote_code,
         seed=seed,

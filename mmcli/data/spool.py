@@ -107,12 +107,18 @@ class Source:
 
         fingerprint: asked once the batches are read.
         """
+        other = self.picked(schema, batches, spool_dir)
+        other.fingerprint = fingerprint()
+        self.close()
+        return other
+
+    def picked(self, schema: pa.Schema, batches: Iterator[pa.Table], spool_dir: Path) -> "Source":
+        """The same source with other rows, spooled into another folder; this one stays open."""
         spool_dir.mkdir(parents=True, exist_ok=True)
         spool, modalities = _write_spool(spool_dir, schema, batches)
         other = copy(self)
         other._attach(spool)
-        other.modalities, other.fingerprint = modalities, fingerprint()
-        self.close()
+        other.modalities = modalities
         return other
 
     def describe(self) -> dict[str, Any]:

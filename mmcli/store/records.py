@@ -47,7 +47,8 @@ class ShardRecord:
     """A shard whose files are on the disk.
 
     files: every file of it with its bytes and sha256. failures: the file that holds its failures,
-    `failures_rows` of them from row `failures_start`; None when it has none.
+    `failures_rows` of them from row `failures_start`; None when it has none. sources: the file that
+    says what its rows were made from.
     """
 
     index: int
@@ -63,6 +64,7 @@ class ShardRecord:
     notes: dict[str, Any] = field(default_factory=dict)
     failures_start: int = 0
     failures_rows: int = 0
+    sources: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As `state.json` keeps it."""
@@ -79,6 +81,7 @@ class ShardRecord:
             "failed": self.failed,
             "failures": self.failures_rows,
             "notes": dict(self.notes),
+            **({"sources": self.sources} if self.sources else {}),
         }
 
 
@@ -95,7 +98,7 @@ def records_of(manifest: Mapping[str, Any]) -> list[ShardRecord]:
             rows=shard["rows"],
             items=shard["items"],
             keys=dict(shard["keys"]),
-            files={n: files[n] for n in (shard["items"], *shard["keys"].values()) if n in files},
+            files={n: files[n] for n in _names(shard) if n in files},
             ok=shard.get("ok", 0),
             partial=shard.get("partial", 0),
             failed=shard.get("failed", 0),
@@ -103,11 +106,17 @@ def records_of(manifest: Mapping[str, Any]) -> list[ShardRecord]:
             notes=dict(shard.get("notes", {})),
             failures_start=failure_start,
             failures_rows=shard.get("failures", 0),
+            sources=shard.get("sources"),
         )
         for index, (shard, start, failure_start) in enumerate(
             zip(shards, starts, failure_starts, strict=False)
         )
     ]
+
+
+def _names(shard: Mapping[str, Any]) -> list[str]:
+    sources = [shard["sources"]] if shard.get("sources") else []
+    return [shard["items"], *shard["keys"].values(), *sources]
 
 
 def tensors_of(

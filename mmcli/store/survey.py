@@ -166,7 +166,7 @@ def _shown(values: Mapping[str, Any], name: str) -> str:
 
 def own_files(path: Path, slugs: Iterable[str]) -> list[str]:
     """Names in `path` that a writer of these keys makes, whoever lists them."""
-    stems = "|".join(re.escape(s) for s in {"items", "failures", *slugs})
+    stems = "|".join(re.escape(s) for s in {"items", "failures", "sources", *slugs})
     pattern = re.compile(rf"({stems})(-\d{{5,}})?(\.g\d+)?\.(parquet|safetensors)")
     return sorted(n for n in os.listdir(path) if n.startswith(TEMPORARY) or pattern.fullmatch(n))
 

@@ -6,6 +6,7 @@ file by file; nothing about sources, encoders or how the vectors are made.
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 from mmcli.core.errors import BadInput
 from mmcli.store.atomic import DirectoryLock, atomic_file, remove
 from mmcli.store.hashes import check_files
-from mmcli.store.manifest import STATE, file_record, write_manifest
+from mmcli.store.manifest import MANIFEST, STATE, file_record, write_manifest
 from mmcli.store.parquet import open_parquet, read_rows, write_table
 from mmcli.store.records import (
     FAILURE_SCHEMA,
@@ -71,6 +72,7 @@ class StoreWriter:
         self.resume = resume
         self.already_complete = False
         self._retry = False
+        self._update = False
         self._generation = 0
         self._records: dict[int, ShardRecord] = {}
         self._before: dict[str, Any] | None = None
@@ -95,6 +97,37 @@ class StoreWriter:
         writer = cls(path, keys, source, options, fingerprint)
         writer._retry = True
         return writer
+
+    @classmethod
+    def updating(
+        cls,
+        path: str | Path,
+        keys: Mapping[str, Mapping[str, Any]],
+        source: Mapping[str, Any],
+        options: Mapping[str, Any],
+        fingerprint: str,
+    ) -> "StoreWriter":
+        """A writer of a finished store whose shards may also gain, lose and change rows.
+
+        What it writes before `arrange` and `commit` counts for nothing, and is not resumed.
+        """
+        writer = cls.reopen(path, keys, source, options, fingerprint)
+        writer._update = True
+        return writer
+
+    def arrange(self, records: Sequence[ShardRecord]) -> None:
+        """Say which shards the store has from now on, in order; they are numbered anew."""
+        start = 0
+        self._records = {}
+        for index, record in enumerate(records):
+            self._records[index] = replace(record, index=index, start=start)
+            start += record.rows
+        self._wrote = True
+
+    @property
+    def generation(self) -> int:
+        """Of the files that this writer writes."""
+        return self._generation
 
     @property
     def finished(self) -> list[ShardRecord]:
@@ -191,16 +224,18 @@ class StoreWriter:
         failures: Sequence[Failure] = (),
         counts: tuple[int, int, int] = (0, 0, 0),
         notes: Mapping[str, Any] | None = None,
+        sources: pa.Table | None = None,
     ) -> ShardRecord:
         """Write the files of one shard and note it as finished.
 
-        items: its rows with `id` and `has_<slug>`. counts: items ok, partial, failed. Raises
+        items: its rows with `id` and `has_<slug>`. counts: items ok, partial, failed. sources: what
+        the rows were made from. Raises
         OutOfResource when the disk is full, BadInput when a shard that replaces another has other
         ids.
         """
         if self.already_complete:
             raise RuntimeError("the store is complete")
-        if self._retry:
+        if self._retry and not self._update:
             self._check_ids(index, items)
         suffix = f"-{index:05d}" + (f".g{self._generation}" if self._generation else "")
         files: dict[str, str] = {}
@@ -213,7 +248,12 @@ class StoreWriter:
         if failures:
             failures_file = f"failures{suffix}.parquet"
             write_table(self.path / failures_file, failure_table(failures))
-        written = [items_file, *files.values(), *([failures_file] if failures_file else [])]
+        sources_file = None
+        if sources is not None:
+            sources_file = f"sources{suffix}.parquet"
+            write_table(self.path / sources_file, sources)
+        written = [items_file, *files.values()]
+        written += [name for name in (failures_file, sources_file) if name]
         record = ShardRecord(
             index=index,
             start=start,
@@ -227,6 +267,7 @@ class StoreWriter:
             failures=failures_file,
             notes=dict(notes or {}),
             failures_rows=len(failures),
+            sources=sources_file,
         )
         self._records[index] = record
         self._wrote = True
@@ -242,6 +283,8 @@ class StoreWriter:
             )
 
     def _save_state(self) -> None:
+        if self._update:
+            return
         state = {
             "format": STATE_FORMAT,
             "mode": "retry" if self._retry else "write",
@@ -304,7 +347,17 @@ class StoreWriter:
             "source_root": source_root,
             "options": self.options,
             "versions": {"mmcli": "0", **versions},
+            **self._history(),
         }
+
+    def _history(self) -> dict[str, Any]:
+        """The states that a store was in before, so that an index of one of them can be updated."""
+        if self._before is None or not self._retry:
+            return {}
+        past = list((self._before.get("updates") or {}).get("history") or [])
+        sha256 = file_record(self.path / MANIFEST)["sha256"]
+        now = {"generation": self._before.get("generation", 0), "manifest_sha256": sha256}
+        return {"updates": {"history": [*past, now]}}
 
     def _merge_failures(self, path: Path, records: Sequence[ShardRecord]) -> None:
         with (

@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from mmcli.core.errors import BadInput
+from mmcli.data.signatures import Signatures
 from mmcli.data.source import Source, SourceOptions, open_source
 from mmcli.engine.decoding import DecodePool, worker_count
 from mmcli.engine.device import Placement, place, probe
@@ -21,6 +21,7 @@ from mmcli.engine.extraction import Extraction
 from mmcli.engine.shards import KeyPlan, ShardRange, ShardResult
 from mmcli.engine.torch_stack import load_torch
 from mmcli.store.survey import check_output
+from mmcli.store.updates import with_generation
 from mmcli.store.writer import ShardRecord, StoreWriter
 from mmcli.workflows.extract_plan import (
     ExtractConfig,
@@ -36,6 +37,8 @@ from mmcli.workflows.extract_plan import (
 from mmcli.workflows.extract_report import build_report, describe_run
 from mmcli.workflows.extract_reuse import reuse_of
 from mmcli.workflows.extract_segments import cut_into_segments, modalities_to_embed
+from mmcli.workflows.extract_update import update_store
+from mmcli.workflows.extract_versions import versions
 
 #: Items that are really run to estimate the time of a dry run.
 PROBE_ITEMS = 16
@@ -65,7 +68,7 @@ def extract(
             Path(config.output),
             force=config.force,
             resume=config.resume,
-            retry=config.retry_failed,
+            retry=config.retry_failed or config.update,
         )
     with tempfile.TemporaryDirectory(prefix="mmcli-") as spool:
         options = SourceOptions(
@@ -83,7 +86,8 @@ def extract(
             listeners.message(describe_run(source, plans, placement))
             if config.dry_run:
                 return _dry_run(config, source, plans)
-            report = _run(config, source, plans, placement, listeners)
+            run = update_store if config.update else _run
+            report = run(config, source, plans, placement, listeners)
         finally:
             source.close()
     report["seconds"] = {
@@ -131,7 +135,10 @@ def _run(
         workers = 0 if source.in_this_process else worker_count(config.workers, n_files)
         decoders = DecodePool(workers, extraction.recipes)
 
+        signatures = Signatures(source)
+
         def write(result: ShardResult) -> None:
+            sources = signatures.table(result.range.start, result.range.stop)
             records[result.range.index] = writer.write_shard(
                 result.range.index,
                 result.range.start,
@@ -140,6 +147,7 @@ def _run(
                 list(result.failures),
                 result.counts,
                 dict(result.notes),
+                with_generation(sources, writer.generation),
             )
 
         try:
@@ -147,7 +155,7 @@ def _run(
                 extraction.run(source, todo, decoders, write)
         finally:
             decoders.close()
-        manifest = writer.commit(versions=_versions())
+        manifest = writer.commit(versions=versions())
     wall = time.perf_counter() - began
     ran = sum(s.stop - s.start for s in todo)
     return build_report(config, source, plans, placement, records, manifest, extraction, wall, ran)
@@ -201,17 +209,6 @@ def _count_files(source: Source, plans: Sequence[KeyPlan]) -> int:
     if not source.text_is_path:
         modalities -= {"text"}
     return source.n_items * len(modalities)
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in ("mmcli", "torch", "transformers", "timm", "ctranslate2", "numpy", "pillow"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    found.setdefault("mmcli", "0")
-    return found
 
 
 def _dry_run(config: ExtractConfig, source: Source, plans: Sequence[KeyPlan]) -> dict[str, Any]:

@@ -57,6 +57,7 @@ class ExtractConfig:
     resume: bool = False
     force: bool = False
     retry_failed: bool = False
+    update: bool = False
     dry_run: bool = False
     trust_remote_code: bool = False
     seed: int = 0
@@ -78,9 +79,10 @@ def check_config(config: ExtractConfig) -> None:
             raise UsageError(f"`--{name} {value}`: must be at least 1", "leave it out, or raise it")
     if config.workers is not None and config.workers < 0:
         raise UsageError(f"`--workers {config.workers}`: must not be negative", "0 is none")
-    if config.resume + config.force + config.retry_failed > 1:
+    if config.resume + config.force + config.retry_failed + config.update > 1:
         raise UsageError(
-            "`--resume`, `--force` and `--retry-failed` exclude each other", "choose one of them"
+            "`--resume`, `--force`, `--retry-failed` and `--update` exclude each other",
+            "choose one of them",
         )
 
 
