@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from mmcli.core.errors import UsageError
 from mmcli.core.types import Prepared
 from mmcli.encoders.image_settings import PictureSettings
+from mmcli.encoders.specs import EncoderOptions, ResolvedEncoder
 from mmcli.encoders.steady import LEAST_ROWS
 from mmcli.engine.device import Placement
 from mmcli.engine.torch_stack import load_torch
@@ -22,6 +24,16 @@ class ClipBatch:
 
     pixels: Any
     rows: int
+
+
+def frames_of(own: int, options: EncoderOptions, resolved: ResolvedEncoder) -> int:
+    """The frames a model takes. Raises UsageError when the user asks for another number."""
+    if options.frames not in (None, own):
+        raise UsageError(
+            f"`{resolved.reference}` takes {own} frames, not {options.frames}",
+            "leave out `--frames`, or choose an encoder of pictures for `--video`",
+        )
+    return own
 
 
 class Clips:

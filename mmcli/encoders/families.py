@@ -71,6 +71,8 @@ def _kind(folder: Path, reference: str) -> tuple[str, tuple[str, ...]]:
     config = read_json(config_file)
     if not isinstance(config, dict):
         raise BadInput(f"`{config_file}` is not a model configuration", "get the model again")
+    if {"mulan", "audio_model", "text_model"} <= config.keys():  # muq's own form
+        return "muq", ("speech", "text")
     model_type = str(config.get("model_type", ""))
     if model_type == "florence2" and "auto_map" in config:
         raise BadInput(

@@ -59,10 +59,10 @@ def _snapshot(resolved: ResolvedEncoder, repository: str, patterns: list[str]) -
             )
         )
     except Exception as error:
-        raise _explain(resolved, repository, error) from error
+        raise explain(resolved, repository, error) from error
 
 
-def _explain(resolved: ResolvedEncoder, repository: str, error: Exception) -> Exception:
+def explain(resolved: ResolvedEncoder, repository: str, error: Exception) -> Exception:
     """What the hub's many exceptions mean to a user; anything else is passed through."""
     names = {kind.__name__ for kind in type(error).__mro__}
     at = f"@{resolved.revision}" if resolved.revision else ""

@@ -60,6 +60,8 @@ class SoundTower:
     recipe: AudioRecipe = RECIPE
     window: int | None = _WINDOW
     budget: int = _BUDGET
+    exact: bool = False
+    """Computed in fp32 whatever the run's precision is."""
 
     def prepare(self, parts: Sequence[Waveform]) -> list[Prepared]:
         """Windows; a row's length is how many it has."""

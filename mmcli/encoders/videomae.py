@@ -6,7 +6,7 @@ Source: Tong et al. 2022, arXiv 2203.12602.
 from mmcli.core.types import EncoderCard
 from mmcli.data.recipes import VideoRecipe
 from mmcli.encoders.cards import space_of
-from mmcli.encoders.clips import VIDEO_BATCH, ClipBatch, Clips
+from mmcli.encoders.clips import VIDEO_BATCH, ClipBatch, Clips, frames_of
 from mmcli.encoders.hub import fetch
 from mmcli.encoders.image_settings import IMAGENET_MEAN, IMAGENET_STD, picture_settings
 from mmcli.encoders.specs import EncoderOptions, ResolvedEncoder
@@ -33,7 +33,7 @@ def load(resolved: ResolvedEncoder, options: EncoderOptions, placement: Placemen
     net = settle(whole, placement)
     sha256 = folder_sha256(weight_files(found.path))
     settings = picture_settings(found.path, int(net.config.image_size), FRAME_DEFAULTS)
-    frames = int(net.config.num_frames)
+    frames = frames_of(int(net.config.num_frames), options, resolved)
     card = EncoderCard(
         name=resolved.name,
         modality="video",

@@ -10,7 +10,7 @@ from typing import Any
 from mmcli.core.types import EncoderCard
 from mmcli.data.recipes import VideoRecipe
 from mmcli.encoders.cards import space_of
-from mmcli.encoders.clips import VIDEO_BATCH, ClipBatch, Clips
+from mmcli.encoders.clips import VIDEO_BATCH, ClipBatch, Clips, frames_of
 from mmcli.encoders.hub import fetch
 from mmcli.encoders.image_settings import picture_settings
 from mmcli.encoders.specs import EncoderOptions, ResolvedEncoder
@@ -47,7 +47,7 @@ def load(
     model = settle(model, placement)
     vision = model.config.vision_config
     settings = picture_settings(found.path, int(vision.image_size), FRAME_DEFAULTS)
-    frames = int(vision.num_frames)
+    frames = frames_of(int(vision.num_frames), options, resolved)
 
     def run(batch: ClipBatch) -> Ran:
         out = model.get_video_features(batch.pixels)

@@ -16,7 +16,11 @@ TEXTS = ["a cat", "the dog of the sea, on a mat", "coffee " * 90, ""]
 
 
 @pytest.mark.parametrize(
-    "reference", ["minilm-l6", "bert", "sentence_transformer", "clip", "chinese_clip"]
+    "reference",
+    [
+        *("minilm-l6", "bert", "sentence_transformer", "clip", "chinese_clip", "xlm_roberta"),
+        *("siglip", "siglip2", "naflex", "align", "clap", "xclip"),
+    ],
 )
 def test_exported_tower_equals_the_original(tmp_path, tiny, reference):
     import onnxruntime

@@ -99,11 +99,11 @@ def florence2(folder: Path) -> Path:
     return folder
 
 
-def siglip(folder: Path) -> Path:
+def siglip(folder: Path, characters: str = "") -> Path:
     """SigLIP, with a tokenizer that has an end-of-text token which is its padding too."""
-    _end_of_text(folder, "SiglipTokenizer")
+    size = _end_of_text(folder, "SiglipTokenizer", characters)
     config = transformers.SiglipConfig(
-        text_config={**_SIZES, "vocab_size": 64, "max_position_embeddings": 16},
+        text_config={**_SIZES, "vocab_size": size, "max_position_embeddings": 16},
         vision_config=_PICTURE,
     )
     _save(folder, transformers.SiglipModel(config), 17)
@@ -111,10 +111,10 @@ def siglip(folder: Path) -> Path:
     return folder
 
 
-def siglip2(folder: Path) -> Path:
+def siglip2(folder: Path, characters: str = "") -> Path:
     """SigLIP 2 of a fixed size, which says `siglip` of itself and reads with Gemma's tokens."""
-    siglip(folder)
-    _gemma(folder)
+    siglip(folder, characters)
+    _gemma(folder, characters)
     return folder
 
 
@@ -165,15 +165,16 @@ def align(folder: Path) -> Path:
     return folder
 
 
-def _pieces() -> list[str]:
-    return ["<pad>", "</s>", "<bos>", "<unk>", *"▁abcdefghijklmnopqrstuvwxyz", "▁a", "▁t", "▁c"]
+def _pieces(more: str = "") -> list[str]:
+    letters = "▁abcdefghijklmnopqrstuvwxyz" + more
+    return ["<pad>", "</s>", "<bos>", "<unk>", *letters, "▁a", "▁t", "▁c"]
 
 
-def _end_of_text(folder: Path, named: str) -> None:
+def _end_of_text(folder: Path, named: str, more: str = "") -> int:
     """A tokenizer of letters that ends each text with `</s>`, and pads with it."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-    core = Tokenizer(models.Unigram([(p, -float(len(p) < 2)) for p in _pieces()], unk_id=3))
+    core = Tokenizer(models.Unigram([(p, -float(len(p) < 2)) for p in _pieces(more)], unk_id=3))
     core.pre_tokenizer = pre_tokenizers.Metaspace()
     core.post_processor = processors.TemplateProcessing(
         single="$A </s>", special_tokens=[("</s>", 1)]
@@ -184,10 +185,11 @@ def _end_of_text(folder: Path, named: str) -> None:
     ).save_pretrained(folder)
     path = folder / "tokenizer_config.json"
     _json(path, {**json.loads(path.read_text()), "tokenizer_class": named})
+    return len(_pieces(more))
 
 
-def _gemma(folder: Path) -> None:
+def _gemma(folder: Path, more: str = "") -> None:
     """The same tokens, but padding of their own."""
-    _end_of_text(folder, "GemmaTokenizer")
+    _end_of_text(folder, "GemmaTokenizer", more)
     path = folder / "tokenizer_config.json"
     _json(path, {**json.loads(path.read_text()), "pad_token": "<pad>"})

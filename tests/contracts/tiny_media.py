@@ -5,8 +5,9 @@ from typing import Any
 
 from mmcli.engine.torch_stack import load_torch, load_transformers
 from tests.contracts.tiny_families import _PICTURE, _SIZES, _SQUARE, _pictures, _save
-from tests.contracts.tiny_models import _BERT, _json, clip_tokenizer
+from tests.contracts.tiny_models import _BERT, _json, clip_tokenizer, xlm_roberta
 
+_LIGHT = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
 torch = load_torch()
 transformers = load_transformers()
 
@@ -80,7 +81,7 @@ def xclip(folder: Path) -> Path:
         prompt_num_attention_heads=4,
     )
     _save(folder, transformers.XCLIPModel(config), 22)
-    _pictures(folder, do_center_crop=True, size={"shortest_edge": 32}, crop_size=_SQUARE)
+    _pictures(folder, do_center_crop=True, size={"shortest_edge": 32}, crop_size=_SQUARE, **_LIGHT)
     return folder
 
 
@@ -88,7 +89,7 @@ def videomae(folder: Path) -> Path:
     """VideoMAE with a classifier."""
     config = transformers.VideoMAEConfig(**_PICTURE, num_frames=4)
     _save(folder, transformers.VideoMAEForVideoClassification(config), 23)
-    _pictures(folder, do_center_crop=True, size={"shortest_edge": 32}, crop_size=_SQUARE)
+    _pictures(folder, do_center_crop=True, size={"shortest_edge": 32}, crop_size=_SQUARE, **_LIGHT)
     return folder
 
 
@@ -145,4 +146,47 @@ def whisper(folder: Path) -> Path:
         decoder_start_token_id=51,
     )
     _save(folder, transformers.WhisperForConditionalGeneration(config), 27)
+    return folder
+
+
+def muq_mulan(folder: Path) -> Path:
+    """MuQ-MuLan as its package saves it, with a MuQ and an XLM-RoBERTa of its own beside it."""
+    from muq import MuQ, MuQMuLan
+    from muq.muq.muq import MuQConfig
+
+    text = xlm_roberta(folder.parent / "xlm-roberta-tiny")
+    conformer = transformers.Wav2Vec2ConformerConfig(
+        num_attention_heads=2,
+        intermediate_size=32,
+        conv_depthwise_kernel_size=5,
+        position_embeddings_type="rotary",
+        layerdrop=0.0,
+    )
+    torch.manual_seed(28)
+    sound = MuQ(
+        MuQConfig(
+            codebook_size=16,
+            conv_dim=8,
+            encoder_dim=16,
+            encoder_depth=2,
+            stat={"melspec_2048_mean": 0.0, "melspec_2048_std": 20.0},
+            w2v2_config={k: v for k, v in conformer.to_dict().items() if not isinstance(v, dict)},
+        )
+    )
+    sound.save_pretrained(folder.parent / "muq-tiny")
+    small = {"dim": 32, "tf_depth": 1, "heads": 2, "dim_head": 16}
+    model = MuQMuLan(
+        {
+            "mulan": {"sr": 24000, "clip_secs": 1, "dim_latent": 24},
+            "audio_model": {
+                "name": str(folder.parent / "muq-tiny"),
+                "model_dim": 16,
+                "use_layer_idx": -1,
+            },
+            "text_model": {"name": str(text), "model_dim": 32},
+            "audio_transformer": small,
+            "text_transformer": small,
+        }
+    )
+    model.save_pretrained(folder)
     return folder

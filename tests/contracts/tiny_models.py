@@ -20,9 +20,10 @@ _BERT = {
 }
 
 
-def _tokenizer(folder: Path) -> int:
-    """A WordPiece tokenizer of a few words and the alphabet; returns the vocabulary's size."""
-    letters = "abcdefghijklmnopqrstuvwxyz.,!"
+def _tokenizer(folder: Path, more: str = "") -> int:
+    """A WordPiece tokenizer of a few words, the alphabet and more letters; returns the
+    vocabulary's size."""
+    letters = "abcdefghijklmnopqrstuvwxyz.,!" + more
     pieces = _SPECIAL + WORDS + list(letters) + [f"##{c}" for c in letters]
     folder.mkdir(parents=True, exist_ok=True)
     vocab = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
@@ -37,6 +38,45 @@ def bert(folder: Path) -> Path:
     torch.manual_seed(1)
     config = transformers.BertConfig(vocab_size=size, **_BERT)
     transformers.BertModel(config).save_pretrained(folder)
+    return folder
+
+
+def xlm_roberta(folder: Path) -> Path:
+    """What multilingual E5 is: XLM-RoBERTa, mean pooling, normalisation, no prompts of its own."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    letters = ["▁", *"abcdefghijklmnopqrstuvwxyz.,:!"]
+    pieces = ["<s>", "<pad>", "</s>", "<unk>", *letters, *(f"▁{w}" for w in WORDS), "<mask>"]
+    core = Tokenizer(models.Unigram([(p, -float(len(p) < 3)) for p in pieces], unk_id=3))
+    core.pre_tokenizer = pre_tokenizers.Metaspace()
+    core.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    special = {"bos_token": "<s>", "eos_token": "</s>", "cls_token": "<s>", "sep_token": "</s>"}
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=core, pad_token="<pad>", unk_token="<unk>", mask_token="<mask>", **special
+    ).save_pretrained(folder)
+    torch.manual_seed(6)
+    config = transformers.XLMRobertaConfig(
+        vocab_size=len(pieces), **{**_BERT, "max_position_embeddings": 66}
+    )
+    transformers.XLMRobertaModel(config).save_pretrained(folder)
+    kinds = ["Transformer", "Pooling", "Normalize"]
+    _json(
+        folder / "modules.json",
+        [
+            {
+                "idx": i,
+                "name": str(i),
+                "path": "" if i == 0 else f"{i}_{kind}",
+                "type": f"sentence_transformers.models.{kind}",
+            }
+            for i, kind in enumerate(kinds)
+        ],
+    )
+    _json(folder / "1_Pooling/config.json", {"pooling_mode_mean_tokens": True})
+    _json(folder / "sentence_bert_config.json", {"max_seq_length": 64, "do_lower_case": False})
     return folder
 
 
@@ -106,9 +146,9 @@ def clip_tokenizer(folder: Path) -> int:
     return len(vocab)
 
 
-def chinese_clip(folder: Path) -> Path:
+def chinese_clip(folder: Path, characters: str = "") -> Path:
     """Chinese CLIP, whose text tower is a BERT and whose pictures are squashed."""
-    size = _tokenizer(folder)
+    size = _tokenizer(folder, characters)
     torch.manual_seed(4)
     config = transformers.ChineseCLIPConfig(
         text_config={**_BERT, "vocab_size": size}, vision_config=_vision(), projection_dim=24
