@@ -11,9 +11,9 @@ import numpy as np
 
 from mmcli.core.types import Encoder, EncoderCard, Output, Prepared
 from mmcli.data.recipes import VideoRecipe
+from mmcli.encoders.cards import finished, narrowed
 from mmcli.encoders.specs import EncoderOptions, ResolvedEncoder
 from mmcli.engine.device import Placement
-from mmcli.engine.torch_stack import load_torch
 
 #: Frames of a video unless the user says otherwise: as many as X-CLIP and most others take.
 FRAMES = 8
@@ -28,6 +28,7 @@ class FrameEncoder:
     frames: int
     recipe: VideoRecipe
     trunk_key: Hashable
+    options: EncoderOptions
     window: int | None
     budget: int
 
@@ -55,12 +56,10 @@ class FrameEncoder:
 
     def head(self, features: Any, *, sequence: bool = False, layer: int | None = None) -> Output:
         """Means over the frames, at unit length where the pictures' vectors are."""
-        torch = load_torch()
         single = self.pictures.head(features, layer=layer).pooled.float()
         frames = single.view(-1, self.frames, single.shape[1])
-        pooled = frames.mean(dim=1)
-        if self.card.normalized:
-            pooled = torch.nn.functional.normalize(pooled, dim=1)
+        dim = self.options.dim if layer is None else None
+        pooled = finished(frames.mean(dim=1), dim, self.card.normalized)
         return Output(pooled, list(frames.unbind(0)) if sequence else None)
 
 
@@ -69,25 +68,28 @@ def load(resolved: ResolvedEncoder, options: EncoderOptions, placement: Placemen
     from mmcli.encoders.registry import load as load_any
 
     frames = options.frames or FRAMES
-    pictures = load_any(resolved.reference, "image", replace(options, sequence=False), placement)
+    single = replace(options, sequence=False, dim=None)
+    pictures = load_any(resolved.reference, "image", single, placement)
     card = pictures.card
     widths = [shape[1] for shape in card.layer_shapes] or [
         card.sequence_dim or card.dim for _ in range(card.layers)
     ]
+    card = replace(
+        card,
+        modality="video",
+        preprocessing={**card.preprocessing, "frames": frames, "pooling": "mean of frames"},
+        sequence_dim=card.dim,
+        sequence_length=frames,
+        layer_shapes=tuple((frames, width) for width in widths),
+        columns=(),
+    )
     return FrameEncoder(
-        card=replace(
-            card,
-            modality="video",
-            preprocessing={**card.preprocessing, "frames": frames, "pooling": "mean of frames"},
-            sequence_dim=card.dim,
-            sequence_length=frames,
-            layer_shapes=tuple((frames, width) for width in widths),
-            columns=(),
-        ),
+        card=narrowed(card, options),
         pictures=pictures,
         frames=frames,
         recipe=VideoRecipe(pictures.recipe, frames),
         trunk_key=("frames", frames, pictures.trunk_key),
+        options=options,
         window=max(1, (pictures.window or FRAMES) // frames),
         budget=max(1, pictures.budget // frames),
     )
