@@ -38,6 +38,8 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "typer": ("typer",),
     "rich": ("rich",),
     "num2words": ("num2words",),
+    "braceexpand": ("braceexpand",),
+    "fsspec": ("fsspec",),
     "peft": ("peft",),  # last: it imports many of the others
 }
 
