@@ -36,9 +36,9 @@ Examples:
   mmcli store filter store -o distinct --dedup image:0.98
 
 \b
-Conditions are combined in this order: --where, --has, --ids, --dedup, --sample. --where is a
-condition in DuckDB's SQL over the items' columns; texts stand in 'single quotes', a column such as
-has_image.siglip in "double quotes"."""
+Conditions are combined in this order: --where, --has, --ids, --exclude, --dedup, --sample. --where
+is a condition in DuckDB's SQL over the items' columns; texts stand in 'single quotes', a column
+such as has_image.siglip in "double quotes"."""
 
 
 def register(app: typer.Typer) -> None:
@@ -59,6 +59,9 @@ def filter_(
     ids: Annotated[
         str | None,
         typer.Option("--ids", help="Rows of these ids: lines of a file, a table, or - (stdin)."),
+    ] = None,
+    exclude: Annotated[
+        str | None, typer.Option("--exclude", help="Rows of all but these ids: a file as above.")
     ] = None,
     dedup: Annotated[
         str | None,
@@ -98,6 +101,7 @@ def filter_(
         where=where,
         has=tuple(words_of(has)),
         ids=ids,
+        exclude=exclude,
         dedup=dedup,
         sample=sample,
         seed=seed,

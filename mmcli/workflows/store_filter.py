@@ -34,7 +34,8 @@ Rows = NDArray[np.int64]
 class FilterConfig:
     """What `mmcli store filter` can be told. Conditions are combined: each leaves fewer rows.
 
-    has: keys that a row must have. ids: a file of ids, or `-`. sample: rows, or below 1 a share.
+    has: keys that a row must have. ids, exclude: files of ids, or `-`. sample: rows, or below 1 a
+    share.
     dedup: a key, with `:COSINE` behind it or not.
     """
 
@@ -43,6 +44,7 @@ class FilterConfig:
     where: str | None = None
     has: tuple[str, ...] = ()
     ids: str | None = None
+    exclude: str | None = None
     dedup: str | None = None
     sample: float | None = None
     seed: int = 0
@@ -57,7 +59,8 @@ def filter_store(
 
     Raises BadInput when none is left, or a condition names what is not there.
     """
-    conditions = (config.where, config.has, config.ids, config.dedup, config.sample, config.keys)
+    conditions = (config.where, config.has, config.ids, config.exclude, config.dedup, config.sample)
+    conditions = (*conditions, config.keys)
     if not any(given is not None and given != () for given in conditions):
         raise UsageError(
             "nothing to filter by", "give `--where`, `--has`, `--ids`, `--sample`, or `--keys`"
@@ -106,6 +109,7 @@ def _options(config: FilterConfig, keys: Sequence[str]) -> dict[str, Any]:
         "where": config.where,
         "has": list(config.has),
         "ids": config.ids,
+        "exclude": config.exclude,
         "dedup": config.dedup,
         "sample": config.sample,
         "seed": config.seed,
@@ -128,8 +132,11 @@ def _choose(config: FilterConfig, store: Store) -> tuple[Rows, dict[str, int], l
             rows = rows[store.has(key)[rows]]
         left["has"] = len(rows)
     if config.ids is not None:
-        rows = _with_ids(store, config.ids, rows, warnings)
+        rows = rows[_named_by(store, config.ids, "--ids", warnings)[rows]]
         left["ids"] = len(rows)
+    if config.exclude is not None:
+        rows = rows[~_named_by(store, config.exclude, "--exclude", warnings)[rows]]
+        left["exclude"] = len(rows)
     if config.dedup is not None:
         rows = _without_near(store, config.dedup, rows)
         left["dedup"] = len(rows)
@@ -139,9 +146,10 @@ def _choose(config: FilterConfig, store: Store) -> tuple[Rows, dict[str, int], l
     return rows, left, warnings
 
 
-def _with_ids(store: Store, path: str, rows: Rows, warnings: list[str]) -> Rows:
+def _named_by(store: Store, path: str, option: str, warnings: list[str]) -> NDArray[np.bool_]:
+    """bool `(rows,)`: whose id is in the file. Ids that are no row's are a warning."""
     with tempfile.TemporaryDirectory(prefix="mmcli-") as folder:
-        schema, tables = read_ids(path)
+        schema, tables = read_ids(path, option)
         with Spool(Path(folder) / "ids", schema, tables) as spool:
             lookup = IdLookup(spool, "id")
             wanted = np.zeros(store.rows, bool)
@@ -159,7 +167,7 @@ def _with_ids(store: Store, path: str, rows: Rows, warnings: list[str]) -> Rows:
                 warnings.append(
                     f"{missing} ids of `{path}` are not in `{store.path}` (first: `{name}`)"
                 )
-    return rows[wanted[rows]]
+    return wanted
 
 
 def _without_near(store: Store, option: str, rows: Rows) -> Rows:

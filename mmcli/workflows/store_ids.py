@@ -16,11 +16,13 @@ SCHEMA = pa.schema([("id", pa.string())])
 _LINES = 65_536
 
 
-def read_ids(path: str) -> tuple[pa.Schema, Iterable[pa.Table]]:
+def read_ids(path: str, option: str = "--ids") -> tuple[pa.Schema, Iterable[pa.Table]]:
     """Tables of one column, `id`, in NFC."""
     if path == "-":
         if sys.stdin is None or sys.stdin.isatty():
-            raise UsageError("`--ids -`, but stdin is a terminal", "pipe ids into it, one a line")
+            raise UsageError(
+                f"`{option} -`, but stdin is a terminal", "pipe ids into it, one a line"
+            )
         return SCHEMA, _lines(sys.stdin.buffer, "stdin")
     if split_suffix(path)[1] in TABLE_KINDS:
         table = TypedTable(path)
@@ -31,7 +33,7 @@ def read_ids(path: str) -> tuple[pa.Schema, Iterable[pa.Table]]:
         stream = open(path, "rb")  # noqa: SIM115, closed by `_lines`
     except OSError as error:
         reason = (error.strerror or "").lower()
-        raise BadInput(f"`--ids {path}`: {reason}", "a text file, one id a line") from error
+        raise BadInput(f"`{option} {path}`: {reason}", "a text file, one id a line") from error
     return SCHEMA, _lines(stream, path)
 
 

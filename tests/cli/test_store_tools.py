@@ -110,6 +110,9 @@ def test_ids_of_a_table_and_of_stdin(run: Run, a: Path) -> None:
     lines = "".join(f"{i}\n" for i in ids[::4])
     assert run("store", "filter", a, "-o", "s", "--ids", "-", "-q", stdin=lines).returncode == 0
     assert sound(a.parent / "t").ids() == sound(a.parent / "s").ids() == ids[::4]
+    done = run("store", "filter", a, "-o", "x", "--exclude", "some.parquet", "-q")
+    assert done.returncode == 0, done.stderr
+    assert sound(a.parent / "x").ids() == [i for i in ids if i not in ids[::4]]
 
 
 def test_failures_and_counts_follow_their_rows(run_here: Run, a: Path) -> None:
