@@ -16,7 +16,7 @@ CHECKS = {
     "format": [SCRIPTS / "ruff", "format", "--check", "mmcli", "tests"],
     "mypy": [SCRIPTS / "mypy"],
     "imports": [SCRIPTS / "lint-imports"],
-    "help in the docs": [SCRIPTS / "cog", "--check", "examples/commands.md"],
+    "docs": [SCRIPTS / "cog", "--check", "examples/commands.md", "examples/encoders.md"],
 }
 
 

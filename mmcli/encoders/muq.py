@@ -6,7 +6,9 @@ encoded alone. Windows are ten seconds, the last one goes on from the start, as 
 Source: Zhu et al. 2025, arXiv 2501.01108.
 """
 
+import contextlib
 import importlib.util
+import io
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -93,10 +95,12 @@ def load(
     found = fetch(resolved)
     placement = Placement(placement.device, "float32")
     try:
-        model = MuQMuLan.from_pretrained(str(found.path))
+        with contextlib.redirect_stdout(io.StringIO()):  # the hub's library prints what it loads
+            model = MuQMuLan.from_pretrained(str(found.path))
     except Exception as error:  # it fetches two more models
         raise explain(resolved, "MuQ or XLM-RoBERTa, which it needs,", error) from error
     net = settle(model.mulan_module, placement)
+    give_hidden_states(net.audio.model.model.conformer)
     sha256 = folder_sha256(weight_files(found.path))
     card = EncoderCard(
         name=resolved.name,
@@ -119,6 +123,33 @@ def load(
         key = (sha256, "text", placement, options.prompt, length)
         return MuqText(narrowed(card, options), net, options.prompt, options, key, length)
     return _sound(model, net, card, options, placement)
+
+
+def give_hidden_states(conformer: Any) -> None:
+    """Make a conformer of today's transformers answer as `muq` 0.1 expects it to.
+
+    The package builds transformers' encoder from a bare dictionary and reads `hidden_states`;
+    since transformers 5 the encoder wants to know its attention, and only whole models give states.
+    """
+    if getattr(conformer.config, "_attn_implementation", None) is None:
+        conformer.config._attn_implementation = "eager"
+    plain = conformer.forward
+
+    def forward(states: Any, attention_mask: Any = None, **_: Any) -> Any:
+        seen: list[Any] = []
+        handles = [
+            layer.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+            for layer in conformer.layers
+        ]
+        try:
+            out = plain(states, attention_mask=attention_mask)
+        finally:
+            for handle in handles:
+                handle.remove()
+        out["hidden_states"] = (*seen, out["last_hidden_state"])
+        return out
+
+    conformer.forward = forward
 
 
 def _sound(

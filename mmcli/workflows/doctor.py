@@ -185,6 +185,7 @@ def _examine_extras(torch_works: bool) -> dict[str, dict[str, Any]]:
         "starter": starter,
         "voices": voices,
         "video": _failures({"PyAV": _check_video}),
+        "muq": _failures({"muq": lambda: importlib.import_module("muq")}),
         "demo": starter | voices | photographs,
     }
     return {name: {"complete": not missing, "missing": missing} for name, missing in found.items()}

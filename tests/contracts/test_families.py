@@ -1,6 +1,7 @@
 """Entries of families of the hub: facts, prompts, refusals, against transformers itself."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from mmcli.encoders.specs import EncoderOptions
 from mmcli.engine.encode import encode_parts
 from mmcli.engine.torch_stack import load_torch, load_transformers
 from mmcli.workflows.extract_plan import ExtractConfig, choose_encoders
+from tests.conftest import ROOT
 from tests.contracts.conftest import FP32
 
 torch = load_torch()
@@ -81,7 +83,8 @@ def test_presets_choose_a_tower_for_each_modality() -> None:
     for preset in HUB_PRESETS:
         config = ExtractConfig("source", "store", preset=preset.name)
         chosen = choose_encoders(config, ("image", "text", "speech", "video"))
-        assert set(chosen) == set(preset.encoders)
+        assert set(chosen) >= set(preset.encoders)
+        assert ("video" in chosen) == bool({"image", "video"} & set(preset.encoders))
 
 
 def test_one_checkpoint_is_one_space(get_encoder) -> None:
@@ -149,6 +152,17 @@ def test_prompts_of_an_entry(tiny, monkeypatch) -> None:
     expected = [encode_parts(bare, [one]).pooled for one in given]
     torch.testing.assert_close(found, expected)
     assert not torch.allclose(*found)
+
+
+def test_the_guide_names_what_there_is() -> None:
+    """Every preset and encoder in the commands of examples/encoders.md."""
+    told = (ROOT / "examples" / "encoders.md").read_text("utf-8")
+    presets = re.findall(r"--preset (\S+)", told)
+    assert len(presets) > 6 and all(name in PRESETS for name in presets)
+    named = re.findall(r"--(image|text|speech|video) ([a-z]\w+)(?=\s)", told)
+    assert len(named) > 8
+    for modality, name in named:
+        assert resolve(name, modality).spec.name == name
 
 
 def test_frames_that_a_video_model_does_not_take(tiny) -> None:

@@ -50,7 +50,8 @@ def test_from_captions_to_search(
     characters = "".join(sorted({c for text in captions(table) for c in text if c > "\u2e80"}))
     make = {"chinese_clip": tiny_models.chinese_clip, "siglip2": tiny_families.siglip2}[family]
     model = f"local:{make(tmp_path / family, characters)}"
-    done = run_here("extract", table, "--image", model, "--text", model, "-o", "store", "--json")
+    towers = ("--image", model, "--text", model, "--precision", "fp32")
+    done = run_here("extract", table, *towers, "-o", "store", "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert (report["ok"], report["warnings"]) == (ROWS, [])
@@ -60,8 +61,8 @@ def test_from_captions_to_search(
     words = ("--queries", "asked.txt", "-k", 1, "--format", "jsonl")
     done = run_here("retrieve", "search", "pictures", *words)
     assert (done.returncode, done.stderr) == (0, "")
-    found = [json.loads(line)["id"] for line in done.stdout.splitlines()]
-    assert len(found) == ROWS and len(set(found)) > 1
+    scores = [json.loads(line)["score"] for line in done.stdout.splitlines()]
+    assert len(scores) == ROWS and len(set(scores)) > ROWS // 2  # captions can be told apart
 
     made = run_here("retrieve", "index", "store", "-o", "texts", "--modality", "text")
     assert made.returncode == 0 and "cannot be exported" not in made.stderr
@@ -81,4 +82,4 @@ def test_the_starter_warns_once_and_counts(run_here: Callable[..., Any], table: 
     assert "`--preset chinese-clip` covers it" in warnings[0]
     assert run_here("retrieve", "index", "store", "-o", "index").returncode == 0
     done = run_here("retrieve", "search", "index", captions(table)[0], "-k", 1)
-    assert done.stderr.count("script Hani") == 1
+    assert done.stderr.count("Hani") == 1
