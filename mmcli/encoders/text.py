@@ -13,6 +13,7 @@ from mmcli.core.types import EncoderCard, Output, Prepared
 from mmcli.data.recipes import TextRecipe
 from mmcli.encoders.cards import finished, narrowed, space_of
 from mmcli.encoders.hub import config_of, fetch
+from mmcli.encoders.hub_catalogue import HUB_SPECS
 from mmcli.encoders.pooling import pool, read_recipe
 from mmcli.encoders.specs import EncoderOptions, ResolvedEncoder
 from mmcli.encoders.steady import steady
@@ -110,7 +111,9 @@ def load_minilm(
 def load(resolved: ResolvedEncoder, options: EncoderOptions, placement: Placement) -> TextEncoder:
     """A text model from the hub or a folder."""
     folder = fetch(resolved, code=options.trust_remote_code)
-    prompts = dict(resolved.spec.prompts) if resolved.spec else {}
+    known = (spec for spec in HUB_SPECS if spec.hub == resolved.location)
+    spec = resolved.spec or (next(known, None) if resolved.scheme == "hf" else None)
+    prompts = dict(spec.prompts) if spec else {}
     return build(folder.path, resolved.name, folder.revision, options, placement, (), prompts)
 
 
