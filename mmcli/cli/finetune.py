@@ -54,6 +54,7 @@ from mmcli.cli.source_options import (
     Root,
     Speech,
     Text,
+    Video,
     Workers,
     number_or_auto,
     numbers_of,
@@ -118,6 +119,7 @@ def finetune(
     image: Image = None,
     text: Text = None,
     speech: Speech = None,
+    video: Video = None,
     only: Only = None,
     mapping: Map = None,
     root: Root = None,
@@ -255,7 +257,7 @@ def finetune(
         TuneOptions,
     )
 
-    encoders = {"image": image, "text": text, "speech": speech}
+    encoders = {"image": image, "text": text, "speech": speech, "video": video}
     settings = FinetuneConfig(
         task=task,
         data=data,

@@ -52,6 +52,9 @@ def predict(
     speech: Annotated[
         str | None, typer.Option("--speech", help="One item instead: its recording.")
     ] = None,
+    video: Annotated[
+        str | None, typer.Option("--video", help="One item instead: its video.")
+    ] = None,
     mapping: Map = None,
     root: Root = None,
     split: Annotated[
@@ -99,11 +102,11 @@ def predict(
     from mmcli.workflows.predict_one import predict_one
     from mmcli.workflows.predict_source import SourceConfig
 
-    item = {"text": text, "image": image, "speech": speech}
+    item = {"text": text, "image": image, "speech": speech, "video": video}
     one = {name: value for name, value in item.items() if value is not None}
     if bool(one) == bool(data):
         raise UsageError(
-            "give DATA, or one item with `--text`, `--image` or `--speech`",
+            "give DATA, or one item with `--text`, `--image`, `--speech` or `--video`",
             "as in `mmcli predict model store -o predictions`",
         )
     if data and not output:
