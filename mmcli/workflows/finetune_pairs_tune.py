@@ -16,6 +16,7 @@ from mmcli.core.types import Encoder
 from mmcli.encoders.registry import load
 from mmcli.encoders.specs import EncoderOptions
 from mmcli.engine.decoding import DecodePool, worker_count
+from mmcli.engine.depthwise import quicken_depthwise
 from mmcli.engine.device import Placement
 from mmcli.engine.parts import PartReader
 from mmcli.engine.training import Trained, TrainOptions, train
@@ -90,6 +91,7 @@ def second_stage(
         key, lead, readers = _lead(modality, bases)
         if tricks.checkpointing:
             checkpointed(lead.network)
+        quicken_depthwise(lead.network)
         applied[modality] = apply(plan.strategy(modality), lead.network, _sizes(config))
         network.live[modality] = LiveTower(lead, readers)
         leads[key], names[modality] = lead, key

@@ -16,6 +16,7 @@ from mmcli.core.types import Encoder
 from mmcli.encoders.registry import load
 from mmcli.encoders.specs import EncoderOptions
 from mmcli.engine.decoding import DecodePool, worker_count
+from mmcli.engine.depthwise import quicken_depthwise
 from mmcli.engine.device import Placement
 from mmcli.engine.parts import PartReader
 from mmcli.engine.training import TrainOptions, train
@@ -244,6 +245,7 @@ class _Run:
         name = self.plan.strategy(encoder.card.modality)
         if self.config.tricks.checkpointing:
             checkpointed(encoder.network)
+        quicken_depthwise(encoder.network)
         return apply(name, encoder.network, self.options())
 
     def options(self) -> StrategyOptions:
