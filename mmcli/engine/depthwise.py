@@ -34,7 +34,7 @@ def quicken_depthwise(network: Any) -> int:
     return count
 
 
-class _Depthwise(torch.autograd.Function):  # type: ignore[misc]
+class _Depthwise(torch.autograd.Function):  # type: ignore[misc,name-defined]
     """A grouped 2-d convolution `(batch, channels, height, width)`, as the module says."""
 
     @staticmethod
@@ -70,7 +70,7 @@ def _plain(module: Any, inputs: Any, weight: Any, bias: Any) -> Any:
 
 
 def _same(module: Any, inputs: Any) -> Any:
-    from timm.layers import pad_same
+    from timm.layers.padding import pad_same
 
     if not _here(inputs):
         return type(module).forward(module, inputs)

@@ -9,7 +9,7 @@ torch = load_torch()
 
 
 def network(kind: str) -> object:
-    from timm.layers import Conv2dSame
+    from timm.layers.conv2d_same import Conv2dSame
 
     torch.manual_seed(0)
     depthwise = (
