@@ -8,6 +8,7 @@ downloaded at run time. Here a score is in [-1, 1]. Sentences of one review are 
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -24,7 +25,7 @@ from tests.conftest import mmcli_command
 Row = dict[str, Any]
 PACKAGE = "vaderSentiment==3.3.2"
 FILE = "hutto_ICWSM_2014/amazonReviewSnippets_GroundTruth.txt"
-DRAWS = 3
+DRAWS = int(os.environ.get("MMCLI_BENCH_SEEDS", "3"))
 
 
 def real_reviews(cache: Path) -> list[Row]:
