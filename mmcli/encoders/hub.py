@@ -93,3 +93,16 @@ def config_of(folder: Path, name: str) -> dict[str, Any]:
     path = folder / name
     found = read_json(path) if path.is_file() else {}
     return found if isinstance(found, dict) else {}
+
+
+def processor_part(folder: Path, *names: str) -> dict[str, Any]:
+    """The first of these files, or parts of processor_config.json, that the folder has.
+
+    names: as transformers calls them: `preprocessor_config.json`, `image_processor` …
+    """
+    whole = config_of(folder, "processor_config.json")
+    for name in names:
+        found = config_of(folder, name) if name.endswith(".json") else whole.get(name)
+        if isinstance(found, dict) and found:
+            return dict(found)
+    return {}

@@ -11,7 +11,7 @@ from typing import Any
 
 from mmcli.core.errors import BadInput
 from mmcli.data.recipes import ImageRecipe, Interpolation, PatchRecipe
-from mmcli.encoders.hub import config_of
+from mmcli.encoders.hub import processor_part
 
 #: Pillow's numbers for resampling, as preprocessor_config.json has them.
 _RESAMPLING: dict[int, Interpolation] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
@@ -31,19 +31,6 @@ class PictureSettings:
     def told(self) -> dict[str, Any]:
         """What is written down of them."""
         return {**vars(self.recipe), "mean": list(self.mean), "std": list(self.std)}
-
-
-def processor_part(folder: Path, *names: str) -> dict[str, Any]:
-    """The first of these files, or parts of processor_config.json, that the folder has.
-
-    names: as transformers calls them: `preprocessor_config.json`, `image_processor` …
-    """
-    whole = config_of(folder, "processor_config.json")
-    for name in names:
-        found = config_of(folder, name) if name.endswith(".json") else whole.get(name)
-        if isinstance(found, dict) and found:
-            return dict(found)
-    return {}
 
 
 def picture_settings(

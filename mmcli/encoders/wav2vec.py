@@ -17,8 +17,7 @@ import numpy as np
 from mmcli.core.types import EncoderCard, Output, Prepared
 from mmcli.data.recipes import AudioRecipe, Waveform
 from mmcli.encoders.cards import finished, narrowed, space_of
-from mmcli.encoders.hub import config_of, fetch
-from mmcli.encoders.image_settings import processor_part
+from mmcli.encoders.hub import config_of, fetch, processor_part
 from mmcli.encoders.sound import RECIPE, at_rate
 from mmcli.encoders.specs import EncoderOptions, ResolvedEncoder
 from mmcli.encoders.steady import LEAST_TOKENS
