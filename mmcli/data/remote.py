@@ -47,7 +47,7 @@ def filesystem_of(url: str) -> tuple[Any, str]:
     if "::" in url:
         raise BadInput(f"`{url}`: chained URLs are not read", "name the file itself")
     try:
-        return fsspec.core.url_to_fs(url)  # type: ignore[no-any-return]
+        return fsspec.core.url_to_fs(protocol + url[len(protocol) :])  # type: ignore[no-any-return]
     except ImportError as error:
         package = _PACKAGES.get(protocol, f"of `{protocol}` for fsspec")
         hint = f"pip install {package}" if protocol in _PACKAGES else "install it"

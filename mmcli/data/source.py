@@ -19,7 +19,7 @@ from mmcli.core.errors import BadInput, OutOfResource, UsageError
 from mmcli.data.archives import archives_of
 from mmcli.data.folders import Pairing, add_listed, describe_ignored, listed_paths, printable
 from mmcli.data.places import is_url
-from mmcli.data.remote import copy_here, parent_of
+from mmcli.data.remote import check_protocols, copy_here, parent_of
 from mmcli.data.saved_dataset import SavedDataset, is_saved
 from mmcli.data.spool import Source, SourceOptions
 from mmcli.data.suffixes import TABLE_KINDS, modality_of, split_suffix
@@ -136,6 +136,7 @@ def _open_archives(options: SourceOptions, spool_dir: Path, archives: Sequence[s
 
 def _open_url(options: SourceOptions, spool_dir: Path) -> Source:
     url = options.spec
+    check_protocols([url])
     name = url.partition("?")[0]
     suffix = split_suffix(name)[1]
     if suffix in TABLE_KINDS:
