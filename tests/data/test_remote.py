@@ -7,6 +7,7 @@ import json
 import tarfile
 import threading
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from mmcli.core.errors import BadInput, MissingResource
 from mmcli.data.files import PartError, read_regular
 from mmcli.data.places import container_of, inside, is_url, locate
 from mmcli.data.source import Source, SourceOptions, open_source
+
+without_sftp = pytest.mark.skipif(find_spec("paramiko") is not None, reason="it is installed")
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -91,7 +94,7 @@ def test_archives_in_memory(tmp_path: Path) -> None:
         assert [row["id"] for row in items(source)] == ["a0", "b0", "a1", "b1"]
         assert contents(source) == [b"a0.jpg", b"b0.jpg", b"a1.jpg", b"b1.jpg"]
     memory.pipe("/shards/cut.tar", packed(["a.jpg"])[:600])
-    with pytest.raises(BadInput, match="`memory://shards/cut.tar` is cut short"):
+    with pytest.raises(BadInput, match=r"`memory://shards/cut.tar` is cut short"):
         opened("memory://shards/cut.tar", tmp_path)
     with pytest.raises(BadInput, match="matches no archive"):
         opened("memory://shards/none*.tar", tmp_path)
@@ -105,6 +108,7 @@ def test_a_file_url_is_a_path(tmp_path: Path) -> None:
     assert contents(opened("-", tmp_path, table)) == [b"a"]
 
 
+@without_sftp
 @pytest.mark.parametrize(
     "spec", ["sftp://host/t.csv", "sftp://host/x.tar", "sftp://host/{0..1}.tar"]
 )
@@ -114,6 +118,7 @@ def test_a_missing_package_is_named(spec: str, tmp_path: Path) -> None:
     assert caught.value.hint == "pip install paramiko"
 
 
+@without_sftp
 def test_a_missing_package_of_a_cell_is_named_before_the_run(tmp_path: Path) -> None:
     rows = [{"image": "a.jpg"}, {"image": "SFTP://host/b.jpg"}]
     table = "".join(json.dumps(row) + "\n" for row in rows).encode()
