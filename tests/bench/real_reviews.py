@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -54,8 +55,9 @@ def real_reviews(cache: Path) -> list[Row]:
             rows.append(_row(draw, name, truth[test], predicted[test]))
         for strategy in ("probe", "lora", "full"):
             model, out = cache / f"reviews-{strategy}", cache / "reviews-predicted"
+            shutil.rmtree(model, ignore_errors=True)
             command = mmcli_command(
-                "finetune", "--task", "sentiment", data, "-o", model, "--force", "-q", "--only",
+                "finetune", "--task", "sentiment", data, "-o", model, "-q", "--only",
                 "text", "--label", "score", "--method", "early:concat", "--strategy", strategy,
                 "--seed", draw,
             )  # fmt: skip
