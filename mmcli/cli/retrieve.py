@@ -29,6 +29,8 @@ EPILOG = """\b
 Examples:
   mmcli retrieve index store -o index
   mmcli retrieve search index "a cup of coffee"
+  mmcli retrieve add index more-store
+  mmcli retrieve remove index "animals/tiger"
   mmcli retrieve info index --json"""
 
 INDEX_EPILOG = """\b
