@@ -1,6 +1,7 @@
 """Long recordings, films and texts: the segment that holds what is asked for, with its place."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmcli.store.reader import Store
+from mmcli.workflows.extract import Listeners, extract
+from mmcli.workflows.extract_plan import ExtractConfig
 from tests.conftest import Run, picture, recording
+from tests.crashing import shard_bytes
 from tests.films import film, flat
 from tests.long_media import OTHERS, PHRASE, talk, tour
 
@@ -26,8 +30,8 @@ def arrays(store: Path) -> dict[str, bytes]:
 
 
 def test_the_phrase_of_a_recording_with_its_time(run_here: Run, tmp_path: Path) -> None:
-    moment = talk(tmp_path / "talks" / "long.ogg", 32, 15)
-    talk(tmp_path / "talks" / "other.wav", 9, 0, phrase="The cats of the harbour sleep all day.")
+    moment = talk(tmp_path / "talks" / "long.ogg", 24, 9)
+    talk(tmp_path / "talks" / "other.wav", 6, 0, phrase="The cats of the harbour sleep all day.")
     window = ("--window", "8s", "--hop", "4s")
     done = run_here("extract", "talks", "-o", "store", *window, "--shard-size", "5", "-q")
     assert done.returncode == 0, done.stderr
@@ -89,6 +93,7 @@ def test_the_scene_of_a_film_with_its_time(
 def test_batches_workers_and_shards_change_no_byte(
     run_here: Run, tmp_path: Path, films: dict[str, Any]
 ) -> None:
+    shutil.copyfile(tmp_path / "films" / "a.mp4", tmp_path / "films" / "c.mp4")
     base = ("extract", "films", "--window", "4s", "-q")
     for name, more in {
         "one": ("--workers", "0"),
@@ -97,6 +102,37 @@ def test_batches_workers_and_shards_change_no_byte(
     }.items():
         assert run_here(*base, "-o", name, *more).returncode == 0
     assert arrays(tmp_path / "one") == arrays(tmp_path / "two") == arrays(tmp_path / "three")
+    store = Store.open(tmp_path / "one")  # the copy's segments are those of the film itself
+    places: dict[str, list[int]] = {}
+    for row, item in enumerate(store.items(["parent_id"]).to_pylist()):
+        places.setdefault(item["parent_id"], []).append(row)
+    vectors = np.asarray(store.load("video"))
+    assert np.array_equal(vectors[places["a"]], vectors[places["c"]])
+    assert len(np.unique(vectors[places["c"]], axis=0)) == len(places["c"]) == 6
+
+
+def test_an_interrupted_run_goes_on_with_its_segments(
+    run_here: Run, tmp_path: Path, films: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("--window", "4s", "--hop", "2s", "--shard-size", "4", "--frames", "2", "-q")
+    assert run_here("extract", "films", "-o", "whole", *options).returncode == 0
+
+    def stop(done: int, total: int) -> None:
+        if done > total / 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    config = ExtractConfig(
+        "films", "halved", window=("4s",), hop=("2s",), shard_size=4, frames=2, workers=0
+    )
+    with pytest.raises(KeyboardInterrupt):
+        extract(config, Listeners(progress=stop))
+    assert not (tmp_path / "halved" / "manifest.json").exists()
+    assert (tmp_path / "halved" / "video-00000.safetensors").exists()
+    other = run_here("extract", "films", "-o", "halved", *options[:3], "1s", "--resume")
+    assert other.returncode == 3
+    assert run_here("extract", "films", "-o", "halved", *options, "--resume").returncode == 0
+    assert shard_bytes(tmp_path / "halved") == shard_bytes(tmp_path / "whole")
 
 
 def test_a_still_film_is_where_its_picture_is(run_here: Run, tmp_path: Path) -> None:

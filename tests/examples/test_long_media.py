@@ -3,13 +3,13 @@
 import re
 from pathlib import Path
 
-from tests.long_media import photographs, talk, tour
+from tests.long_media import PHRASE, photographs, talk, tour
 
 
 def test_long_media(shell, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     said = talk(tmp_path / "media" / "talk.ogg", 24, 10)
-    shown = tour(tmp_path / "media" / "tour.mp4", photographs()[:6], 10.0, rate=5, codec="libx264")
-    done = shell("long_media.sh", "media", "the keeper feeds his cats at the lighthouse")
+    shown = tour(tmp_path / "media" / "tour.mp4", photographs()[3:6], 10.0, rate=5, codec="libx264")
+    done = shell("long_media.sh", "media", PHRASE)
     assert done.returncode == 0, done.stderr
     best = re.search(r"^1 +\S+ +talk#\d+ +([\d.]+) +([\d.]+) ", done.stdout, re.MULTILINE)
     assert best is not None, done.stdout
