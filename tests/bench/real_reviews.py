@@ -63,7 +63,8 @@ def real_reviews(cache: Path) -> list[Row]:
             )  # fmt: skip
             subprocess.run(command, check=True)
             report = json.loads((model / "metrics.json").read_text())
-            command = mmcli_command("predict", model, data, "-o", out, "--force", "-q")
+            shutil.rmtree(out, ignore_errors=True)
+            command = mmcli_command("predict", model, data, "-o", out, "-q")
             subprocess.run(command, check=True)
             rows.append(_row(draw, f"MiniLM, {strategy}: {report['kept']}", truth[test],
                              _predicted(out)[test]))  # fmt: skip
