@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmcli.index.build import inverted_lists
-from mmcli.index.filtering import Found, Mask, Vectors, is_similarity, nearest
+from mmcli.index.filtering import Found, Mask, Vectors, assign, is_similarity, nearest
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,11 @@ class LivingIndex:
     def search(self, queries: Vectors, k: int) -> Found:
         """Distances and rows `(n, k)`, best first, -1 where none is left."""
         parts = []
+        built = self.segments[0].index
+        assigned = assign(built, queries) if len(self.segments) > 1 and len(queries) else None
         for segment in self.segments:
             keep = None if self.keep is None else self.keep[segment.start : segment.stop]
-            distances, rows = nearest(segment.index, queries, k, keep)
+            distances, rows = nearest(segment.index, queries, k, keep, assigned)
             parts.append((distances, np.where(rows >= 0, rows + segment.start, -1)))
         if len(parts) == 1:
             return parts[0]

@@ -129,13 +129,13 @@ def _choose(
     keep: Any,
 ) -> tuple[Any, Any]:
     """Masks: rows of the store that go in, and rows of the index that leave."""
-    known = np.asarray(pc.is_in(ids, value_set=have.filter(pa.array(keep))).to_numpy())
+    mine = np.asarray(pc.is_in(have, value_set=ids).to_numpy())  # the smaller set is hashed
+    known = np.asarray(pc.is_in(ids, value_set=have.filter(pa.array(mine & keep))).to_numpy())
     if config.sync:
         fresh = _changed_since(config, manifest, store)
         wanted = ~known | fresh
-        gone = ~np.asarray(pc.is_in(have, value_set=ids).to_numpy())
         renewed = np.asarray(pc.is_in(have, value_set=ids.filter(pa.array(wanted))).to_numpy())
-        return wanted, keep & (gone | renewed)
+        return wanted, keep & (~mine | renewed)
     if known.any() and not config.replace:
         first = ids[int(np.flatnonzero(known)[0])].as_py()
         raise BadInput(
@@ -143,8 +143,7 @@ def _choose(
             + (f", and {int(known.sum()) - 1} more of `{config.store}`" if known.sum() > 1 else ""),
             "`--replace` puts these in the place of the old ones",
         )
-    renewed = np.asarray(pc.is_in(have, value_set=ids).to_numpy())
-    return np.ones(len(ids), bool), keep & renewed
+    return np.ones(len(ids), bool), keep & mine
 
 
 def _changed_since(config: AddConfig, manifest: Mapping[str, Any], store: Store) -> Any:

@@ -24,6 +24,7 @@ from mmcli.index.living import additions_of, item_files, n_removed, total_rows
 from mmcli.index.search import read_index
 from mmcli.index.segments import empty_addition
 from mmcli.store.atomic import atomic_file
+from mmcli.store.parquet import open_parquet, read_rows
 from mmcli.store.reader import Store
 from mmcli.workflows.index_rows import IndexPart
 
@@ -33,8 +34,13 @@ LABELS = ("modality", "indexed_modality")
 
 def ids_of(files: Sequence[Path]) -> pa.ChunkedArray:
     """The id of every row, those taken out among them."""
-    columns = [pq.read_table(file, columns=["id"])["id"].cast(pa.string()) for file in files]
+    columns = [columns_of(file, ["id"])["id"].cast(pa.string()) for file in files]
     return pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.string())
+
+
+def columns_of(file: Path, columns: Sequence[str]) -> pa.Table:
+    """Some columns of a Parquet file; `pq.read_table` would import pandas, 0.2 s."""
+    return read_rows(open_parquet(file), file, columns)
 
 
 def write_rows(
@@ -93,7 +99,7 @@ def write_items(change: IndexChange, schema: pa.Schema, tables: Any, entry: dict
         from mmcli.index.keyword import write_keywords
 
         entry["keywords"] = change.name("keywords")
-        table = pq.read_table(change.path / entry["items"], columns=keywords["columns"])
+        table = columns_of(change.path / entry["items"], keywords["columns"])
         write_keywords(change.path / entry["keywords"], table)
 
 
@@ -251,7 +257,7 @@ def _folded(
 
         entry["keywords"] = change.name(f"keywords-{stem}")
         columns = manifest["keywords"]["columns"]
-        table = pq.read_table(change.path / entry["items"], columns=columns)
+        table = columns_of(change.path / entry["items"], columns)
         write_keywords(change.path / entry["keywords"], table)
     return entry
 
@@ -275,7 +281,7 @@ def _count_modalities(folder: Path, manifest: dict[str, Any], keep: NDArray[np.b
     elif names:
         files = item_files(folder, manifest)
         label = next(n for n in LABELS if n in pq.read_schema(files[0]).names)
-        tables = [pq.read_table(file, columns=[label]) for file in files]
+        tables = [columns_of(file, [label]) for file in files]
         if sum(map(len, tables)) == len(keep):
             left = pa.concat_tables(tables).filter(pa.array(keep))
         else:  # folded: what was taken out is not there any more

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from mmcli.core.errors import UsageError
 from mmcli.core.registry import suggestion
 from mmcli.index.changing import IndexChange
 from mmcli.index.keyword import write_keywords
 from mmcli.store.reader import Store
+from mmcli.workflows.index_changes import columns_of
 
 
 def check_columns(store: str, columns: Sequence[str]) -> None:
@@ -30,7 +29,7 @@ def add_keywords(index: str, columns: Sequence[str]) -> dict[str, Any]:
     """Index the words of these columns; returns what the manifest says of it."""
     with IndexChange(Path(index)) as change:
         folder = change.name("keywords")
-        table = pq.read_table(change.path / change.manifest["items"], columns=list(columns))
+        table = columns_of(change.path / change.manifest["items"], columns)
         write_keywords(change.path / folder, table)
         entry = {"columns": list(columns), "folder": folder}
         old = change.manifest.get("keywords") or {}

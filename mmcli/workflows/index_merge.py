@@ -25,7 +25,7 @@ from mmcli.index.living import additions_of, item_files, kept_rows
 from mmcli.index.search import read_index
 from mmcli.index.segments import empty_addition, share_quantiser
 from mmcli.store.atomic import atomic_file
-from mmcli.workflows.index_changes import fitted, ids_of, report_of
+from mmcli.workflows.index_changes import columns_of, fitted, ids_of, report_of
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ def _content(
     if first.get("keywords"):
         columns = first["keywords"]["columns"]
         folder = writer.name("keywords")
-        table = pq.read_table(writer.path / writer.name("items", ".parquet"), columns=columns)
+        table = columns_of(writer.path / writer.name("items", ".parquet"), columns)
         write_keywords(writer.path / folder, table)
         content["keywords"] = {"columns": columns, "folder": folder}
     counts = {

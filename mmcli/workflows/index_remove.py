@@ -70,8 +70,8 @@ def remove_rows(
 
 def _rows_of_ids(config: RemoveConfig, ids: list[str], have: pa.ChunkedArray, keep: Any) -> Any:
     wanted = pa.array([unicodedata.normalize("NFC", item) for item in ids], pa.string())
-    alive = have.filter(pa.array(keep))
-    known = np.asarray(pc.is_in(wanted, value_set=alive))
+    named = np.asarray(pc.is_in(have, value_set=wanted).to_numpy())
+    known = np.asarray(pc.is_in(wanted, value_set=have.filter(pa.array(named & keep))))
     if not config.missing_ok and not known.all():
         first = wanted[int(np.flatnonzero(~known)[0])].as_py()
         more = int((~known).sum()) - 1
@@ -79,7 +79,7 @@ def _rows_of_ids(config: RemoveConfig, ids: list[str], have: pa.ChunkedArray, ke
             f"`{config.index}` has no item `{first}`" + (f", nor {more} more" if more else ""),
             "an `id` is what search prints; `--missing-ok` passes over those that are not there",
         )
-    return np.asarray(pc.is_in(have, value_set=wanted).to_numpy())
+    return named
 
 
 def _read_ids(path: str, stdin: BinaryIO | None) -> list[str]:

@@ -2,7 +2,8 @@
 
 Parts: startup, search, images, texts, memory, crashes, broken, evaluation, alignment, speech,
 dual, scenes, auto_index, on_disk, fusion, planted, sentiment, strategies, cached, precisions,
-two_stages, real_events, real_reviews, real_vqa, long_media; all by default. Files are kept in
+two_stages, real_events, real_reviews, real_vqa, living, kills,
+filters, long_media; all by default. Files are kept in
 `MMCLI_BENCH_DIR` (default: a folder in the system's temporary directory) between runs.
 """
 
@@ -24,6 +25,7 @@ def main() -> None:
         finetune,
         fusion,
         index,
+        living,
         long_media,
         real_events,
         real_reviews,
@@ -58,6 +60,9 @@ def main() -> None:
         "two_stages": two_stages.two_stages,
         "real_events": real_events.real_events,
         "real_vqa": real_vqa.real_vqa,
+        "living": living.living,
+        "kills": living.kills,
+        "filters": living.filters,
         "real_reviews": real_reviews.real_reviews,
         "long_media": long_media.long_media,
     }
