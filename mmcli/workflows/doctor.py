@@ -32,6 +32,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "numpy": ("numpy",),
     "pyarrow": ("pyarrow",),
     "duckdb": ("duckdb",),
+    "bm25s": ("bm25s",),
     "PIL": ("pillow",),
     "soundfile": ("soundfile",),
     "filelock": ("filelock",),
