@@ -40,7 +40,7 @@ class PartFacts:
     modality: str
     error: str = ""
     message: str = ""
-    bytes: int = 0
+    size_bytes: int = 0
     digest: bytes = b""
     format: str = ""
     width: int = 0
@@ -85,7 +85,7 @@ def _probe_text(task: PartTask, facts: PartFacts, probing: Probing) -> None:
 
     text = read_text(task.value) if task.is_path else task.value.removeprefix("\ufeff")
     content = text.encode("utf-8", "surrogatepass")
-    facts.bytes, facts.characters, facts.words = len(content), len(text), len(text.split())
+    facts.size_bytes, facts.characters, facts.words = len(content), len(text), len(text.split())
     facts.script = main_script(text) or ""
     if probing.digest:
         facts.digest = hashlib.blake2b(content, digest_size=16).digest()
@@ -96,7 +96,7 @@ def _probe_file(task: PartTask, facts: PartFacts, probing: Probing) -> None:
 
     limit = 1_000_000_000_000
     with open_regular(task.value, limit) as stream:
-        facts.bytes = stream.seek(0, 2)
+        facts.size_bytes = stream.seek(0, 2)
         stream.seek(0)
         if probing.digest:
             facts.digest = _digest(stream)
@@ -116,12 +116,12 @@ def _probe_file(task: PartTask, facts: PartFacts, probing: Probing) -> None:
 def _probe_picture(task: PartTask, facts: PartFacts, stream: BinaryIO, deep: bool) -> None:
     from mmcli.data.images import MAX_IMAGE_BYTES, picture_facts
 
-    if facts.bytes > MAX_IMAGE_BYTES:
-        raise PartError("too-large", f"has {facts.bytes} bytes, more than {MAX_IMAGE_BYTES}")
+    if facts.size_bytes > MAX_IMAGE_BYTES:
+        raise PartError("too-large", f"has {facts.size_bytes} bytes, more than {MAX_IMAGE_BYTES}")
     stream.seek(0)
     found = picture_facts(stream, split_suffix(task.value)[1], deep)
     facts.format, facts.width, facts.height = found.format, found.width, found.height
-    if not deep and _is_cut_short(stream, found.format, facts.bytes):
+    if not deep and _is_cut_short(stream, found.format, facts.size_bytes):
         raise PartError("corrupt", "is cut short")
 
 

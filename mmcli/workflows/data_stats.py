@@ -18,10 +18,10 @@ from mmcli.workflows.data_items import Items, open_items
 
 #: What is measured of the parts of a modality, in order, and the counts that are kept of them.
 _MEASURES = {
-    "image": ("width", "height", "bytes"),
+    "image": ("width", "height", "size_bytes"),
     "text": ("characters", "words"),
-    "speech": ("duration_s", "bytes"),
-    "video": ("duration_s", "width", "height", "bytes"),
+    "speech": ("duration_s", "size_bytes"),
+    "video": ("duration_s", "width", "height", "size_bytes"),
 }
 _COUNTS = {
     "image": {"formats": "format"},
@@ -73,7 +73,7 @@ class _Part:
             found["examples"] = self.examples
         for name, spread in self.spreads.items():
             found[name] = spread.summary()
-        for total, name in (("total_bytes", "bytes"), ("total_s", "duration_s")):
+        for total, name in (("total_bytes", "size_bytes"), ("total_s", "duration_s")):
             if name in self.spreads:
                 found[total] = self.spreads[name].total()
         for name, counts in self.counts.items():

@@ -210,7 +210,8 @@ class _Pass:
         while self._closed < until:
             row = self._closed
             self._closed += 1
-            if not self._ledger.close_row(row, self._spans.pop(row, "")):
+            whole = self._ledger.close_row(row, self._spans.pop(row, ""))
+            if not whole and self._items.parts:  # else the data have no parts: vectors alone
                 yield Finding("missing", self._ids[row], "", "", "", "the item has no part")
             self._ids.pop(row, None)
 

@@ -59,8 +59,8 @@ def filter_store(
 
     Raises BadInput when none is left, or a condition names what is not there.
     """
-    conditions = (config.where, config.has, config.ids, config.exclude, config.dedup, config.sample)
-    conditions = (*conditions, config.keys)
+    conditions: tuple[Any, ...] = (config.where, config.has, config.ids, config.exclude)
+    conditions += (config.dedup, config.sample, config.keys)
     if not any(given is not None and given != () for given in conditions):
         raise UsageError(
             "nothing to filter by", "give `--where`, `--has`, `--ids`, `--sample`, or `--keys`"

@@ -146,7 +146,7 @@ def _match(
     if store.rows and not matched:
         theirs = next((v[0].as_py() for v in joined.spool.column(joined.on) if len(v)), None)
         raise BadInput(
-            f"no `{on}` of `{store.path}` is a `{joined.on}` of `{config.other}`:"
+            f"no `{on}` of `{store.path}` is found in `{joined.on}` of `{config.other}`:"
             f" `{lonely}` and `{theirs}` are their first",
             "name the column that holds it: `--on OURS=THEIRS`",
         )

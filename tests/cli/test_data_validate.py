@@ -14,7 +14,7 @@ from PIL import Image
 from mmcli.store.records import KeyArrays
 from mmcli.workflows.data_ledger import across, repeats
 from tests.conftest import Run, picture, recording
-from tests.store.store_making import KEYS, writer
+from tests.store.store_making import KEYS, make_store, writer
 
 Find = Callable[..., list[dict[str, Any]]]
 
@@ -184,6 +184,11 @@ def test_near_duplicates_by_embedding(find: Find, run_here: Run, tmp_path: Path)
     assert find("store", "--near", "text:0.9999") == []
     done = run_here("data", "validate", "t.jsonl", "--near", "text")
     assert done.returncode == 2 and "--store" in done.stderr
+
+
+def test_vectors_without_any_parts_are_sound(find: Find, tmp_path: Path) -> None:
+    make_store(tmp_path / "s")
+    assert find("s", "--label", "label") == []
 
 
 def test_formats_and_errors(run_here: Run, tmp_path: Path) -> None:

@@ -300,7 +300,7 @@ def test_join_refuses(run_here: Run, a: Path) -> None:
     refused(run_here(*join, "t.csv", "-o", "j"), "`has_x` is reserved")
     refused(run_here(*join, "t.csv", "-o", "j", "--columns", "label"), "both have a column `label`")
     refused(run_here(*join, "t.csv", "-o", "j", "--columns", "label", "--map", "other=label"),
-            "no `id`", "`0/item-0-é` and `q`")  # fmt: skip
+            "no `id`", "found in `id`", "`0/item-0-é` and `q`")  # fmt: skip
     refused(run_here(*join, "t.csv", "-o", "j", "--on", "name"), "--on name")
     refused(run_here(*join, "t.csv", "-o", "j", "--keys", "image"), "is a table", code=2)
     refused(run_here(*join, a, "-o", "j"), "both have a key `image`", "--map")
