@@ -78,7 +78,7 @@ class ClipImage:
         out = self.model.vision_model(
             pixel_values=batch.pixels, output_hidden_states=bool(self.options.layers)
         )
-        pooled = self.model.visual_projection(out.pooler_output)
+        pooled = steady(self.model.visual_projection, out.pooler_output)
         layers = out.hidden_states if self.options.layers else None
         return PatchFeatures(pooled, out.last_hidden_state, layers, batch.rows)
 

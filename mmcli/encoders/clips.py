@@ -52,9 +52,13 @@ class Clips:
         return [Prepared(part) for part in parts]
 
     def collate(self, rows: Sequence[Prepared]) -> ClipBatch:
-        """A batch of few frames is filled with black videos, so that its size changes no bits."""
+        """A batch of few frames is filled with black videos, so that its size changes no bits.
+
+        In bf16 it always is a whole batch: a layer that sees one row a frame is never large enough.
+        """
         torch = load_torch()
-        count = max(len(rows), -(-LEAST_ROWS // self.frames))
+        least = -(-LEAST_ROWS // self.frames) if self.placement.dtype == "float32" else VIDEO_BATCH
+        count = max(len(rows), least)
         stacked = np.zeros((count, *rows[0].data.shape), np.uint8)
         for row, prepared in enumerate(rows):
             stacked[row] = prepared.data

@@ -52,11 +52,11 @@ def load(
         return _text(folder, model, card, options, placement)
     if kind == "siglip2":
         return _flexible(folder, model, card, options, placement)
-    net = settle(model.vision_model, placement)
+    net = _vision(model, placement)
 
     def run(batch: Any) -> Ran:
-        out = net(pixel_values=batch.pixels)
-        return Ran(out.pooler_output, out.last_hidden_state)
+        states = net(pixel_values=batch.pixels).last_hidden_state
+        return Ran(_pooled(net.head, states), states)
 
     settings = picture_settings(folder, int(net.config.image_size), _DEFAULTS)
     return picture_tower(
@@ -64,21 +64,40 @@ def load(
     )
 
 
+def _vision(model: Any, placement: Placement) -> Any:
+    """The picture tower, its pooling head in fp32.
+
+    The head sees one row a picture, too few for bf16 to have the same bits in every batch; it is a
+    hundredth of the tower.
+    """
+    torch = load_torch()
+    net, head = model.vision_model, model.vision_model.head
+    net.use_head, net.head = False, torch.nn.Identity()
+    net = settle(net, placement)
+    net.head = settle(head, Placement(placement.device, "float32"))
+    return net
+
+
+def _pooled(head: Any, states: Any, *mask: Any) -> Any:
+    with load_torch().autocast(states.device.type, enabled=False):
+        return head(states.float(), *mask)
+
+
 def _flexible(
     folder: Path, model: Any, card: EncoderCard, options: EncoderOptions, placement: Placement
 ) -> PictureTower:
     """NaFlex: pictures keep their proportions, and are as many patches as fit."""
-    net = settle(model.vision_model, placement)
+    net = _vision(model, placement)
     patch = int(net.config.patch_size)
     settings = picture_settings(folder, patch, {**_DEFAULTS, "resample": 2}, patch)
 
     def run(batch: FlexBatch) -> Ran:
-        out = net(
+        states = net(
             pixel_values=batch.patches,
             pixel_attention_mask=batch.mask,
             spatial_shapes=batch.shapes,
-        )
-        return Ran(out.pooler_output, out.last_hidden_state)
+        ).last_hidden_state
+        return Ran(_pooled(net.head, states, batch.mask), states)
 
     return picture_tower(
         card,

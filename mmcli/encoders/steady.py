@@ -10,14 +10,16 @@ from typing import Any
 from mmcli.engine.torch_stack import load_torch
 
 LEAST_ROWS = 16
-#: oneDNN's bf16 product on AMX adds up in other blocks below about 500 rows; a token is a row.
-LEAST_TOKENS = 512
+#: oneDNN's bf16 product on AMX adds up in other blocks below about 500 rows where a layer is 512
+#: wide, below 752 where it is 768 or 1,024 (at 384 never); a token is a row.
+LEAST_TOKENS = 768
 
 
 def steady(layer: Any, rows: Any) -> Any:
-    """`layer(rows)` for `(n, dim)`, computed on at least LEAST_ROWS rows."""
-    missing = LEAST_ROWS - rows.shape[0]
+    """`layer(rows)` for `(n, dim)`, computed on at least LEAST_ROWS rows, in bf16 LEAST_TOKENS."""
+    torch = load_torch()
+    missing = (LEAST_TOKENS if rows.dtype == torch.bfloat16 else LEAST_ROWS) - rows.shape[0]
     if missing <= 0:
         return layer(rows)
-    filled = load_torch().nn.functional.pad(rows, (0, 0, 0, missing))
+    filled = torch.nn.functional.pad(rows, (0, 0, 0, missing))
     return layer(filled)[: rows.shape[0]]
