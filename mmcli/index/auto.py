@@ -119,6 +119,7 @@ def choose_index(
         coding[string] = time.perf_counter() - start
         filled = faiss.clone_index(index)
         _fill(filled, stored, assigned)
+        sample_build_s = time.perf_counter() - start
         best, _ = fastest(filled, held, target, hint)
         if best.recall >= target:
             hint = {k: v for k, v in best.setting.items() if k == "nprobe"}
@@ -127,6 +128,7 @@ def choose_index(
             "factory": string,
             **best.row(),
             "bytes": index_bytes(string, n, dim),
+            "sample_build_s": round(sample_build_s, 2),
             "try_s": round(time.perf_counter() - start, 2),
         }
         row["queries_per_s"] = round(1 / seconds, 1)
