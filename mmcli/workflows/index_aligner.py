@@ -82,7 +82,8 @@ class IndexAligner:
         if words is not None and len(words.keys) == 1:
             (key,) = words.keys
             for modality, plan in plan_queries({key: bound[key]}, [key], options).items():
-                if modality not in towers:
+                pictures = modality == "video" and "image" in towers  # its frames are no words
+                if modality not in towers and not pictures:
                     found[modality] = AlignedPlan(modality, {key: plan}, words, self.space)
         return found
 

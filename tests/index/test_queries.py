@@ -115,6 +115,7 @@ def test_query_encoders_are_found_by_space() -> None:
         "text": "minilm-l6",
         "image": "conse-efficientnet-lite0",
         "speech": "whisper-tiny-en-minilm",
+        "video": "conse-efficientnet-lite0",
     }
     only_pictures = {"image": ENTRIES["image"]}
     assert plan_queries(only_pictures, ["image"], {})["text"].encoder == "minilm-l6"
