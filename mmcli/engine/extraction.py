@@ -69,8 +69,9 @@ class _Group:
 class Extraction:
     """Runs the encoders of `plans` over shards of a source.
 
-    batch: rows in a batch, None for each encoder's own budget. on_failure: called for every part
-    that failed; may raise to end the run. on_progress: called with the number of parts done.
+    batch: rows in a batch, None for each encoder's own budget. fail_fast: the first part that
+    fails ends the run, by its row of the source `name`. reuse: what is copied between rows.
+    on_progress: called with the number of parts done.
     """
 
     def __init__(
@@ -79,12 +80,15 @@ class Extraction:
         *,
         batch: int | None = None,
         fail_fast: bool = False,
+        name: str = "",
         reuse: Reuse | None = None,
         on_progress: Callable[[int], None] = lambda parts: None,
     ) -> None:
         self.plans = list(plans)
         self.batch = batch
         self.fail_fast = fail_fast
+        self.name = name
+        self._root = ""
         self.reuse = reuse
         self.on_progress = on_progress
         self.timings = Timings()
@@ -118,6 +122,7 @@ class Extraction:
         write: Callable[[ShardResult], object],
     ) -> None:
         """Extract every shard, in order; `write` runs in a thread of its own, one shard behind."""
+        self._root = source.root
         if self.reuse is not None:
             self.reuse.begin(shards)
         with ThreadPoolExecutor(1, thread_name_prefix="mmcli-write") as writer:
@@ -264,10 +269,11 @@ class Extraction:
             source = source[:80]
         failure = buffer.fail(row, key, source, error, message)
         if self.fail_fast:
-            raise BadInput(
-                f"{failure.id}: {modality} `{source}`: {message}",
-                "`--on-error skip` goes on and lists what failed",
-            )
+            where = f"{self.name}:row {buffer.range.start + row + 1}: " if self.name else ""
+            hint = "`--on-error skip` goes on and lists what failed"
+            if error == "missing" and self._root:
+                hint = f"paths are relative to `{self._root}`; {hint}"
+            raise BadInput(f"{where}item `{failure.id}`: {modality} `{source}`: {message}", hint)
 
     def _flush(self, buffer: ShardBuffer, group: _Group) -> None:
         if not group.rows:

@@ -126,6 +126,7 @@ def _run(
             plans,
             batch=config.batch,
             fail_fast=config.on_error == "fail",
+            name=config.source,
             reuse=reuse_of(source, plans, Path(config.output), records) if todo else None,
             on_progress=lambda n: listeners.progress(
                 min(source.n_items, done_before + int(n * per_part)), source.n_items
