@@ -162,3 +162,40 @@ def test_a_video_inside_another_file(tmp_path: Path) -> None:
     assert np.array_equal(
         read_video(place, [EIGHT])[0], read_video(str(tmp_path / "a.mp4"), [EIGHT])[0]
     )
+
+
+def test_a_film_of_three_days_is_refused(tmp_path: Path) -> None:
+    """Two frames far apart: what a header says would make millions of windows."""
+    import av
+
+    path = tmp_path / "long.mkv"
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("mjpeg", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        for second in (0, 3 * 86_400):
+            frame = av.VideoFrame.from_ndarray(flat(90), format="rgb24")
+            frame.pts = second
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    assert decoded(path).error == "too-large"
+    with pytest.raises(PartError, match="says it lasts 2592"):
+        media_facts(str(path))
+
+
+def test_pixels_that_are_not_square(tmp_path: Path) -> None:
+    """Half as wide as it is shown: a square crop takes the middle half of the height's width."""
+    import av
+
+    picture = np.zeros((48, 64, 3), np.uint8)
+    picture[:, 20:44] = 255  # shown as 48 of 128 columns: the middle of the picture
+    path = tmp_path / "wide.mp4"
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("mpeg4", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = 2
+        for _ in range(5):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    (frames,) = read_video(str(path), [VideoRecipe(ImageRecipe(48, 48), 1)])
+    assert frames[0].mean() > 240
