@@ -77,6 +77,8 @@ def _nothing(index: Any, n: int, k: int) -> Found:
     return np.full((n, k), worst, np.float32), np.full((n, k), -1, np.int64)
 
 
+#: FAISS's mode that shares queries out to threads also where their lists are given.
+_BY_QUERY = 3
 _ASSIGNABLE = (faiss.IndexIVFFlat, faiss.IndexIVFScalarQuantizer, faiss.IndexIVFPQ)
 
 
@@ -92,7 +94,12 @@ def assign(index: Any, queries: Vectors) -> Found | None:
 def _whole(index: Any, queries: Vectors, k: int, assigned: Found | None) -> Found:
     if assigned is None:
         return bounded_search(index, queries, k)
-    found = faiss.downcast_index(index).search_preassigned(queries, k, assigned[1], assigned[0])
+    inner: Any = faiss.downcast_index(index)
+    before, inner.parallel_mode = inner.parallel_mode, _BY_QUERY  # else it is one thread's work
+    try:
+        found = inner.search_preassigned(queries, k, assigned[1], assigned[0])
+    finally:
+        inner.parallel_mode = before
     return np.asarray(found[0]), np.asarray(found[1])
 
 

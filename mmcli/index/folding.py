@@ -17,12 +17,6 @@ from mmcli.index.segments import share_quantiser
 
 #: Vectors given back at a time where they have to be added again.
 BLOCK_ROWS = 16_384
-#: A built index that lacks more of its rows than this is folded together.
-REMOVED_SHARE = 0.2
-#: So is one whose additions are more than this share of it.
-ADDED_SHARE = 0.1
-#: Every addition costs a search a little; so many of them become one.
-MOST_ADDITIONS = 8
 
 
 def fold(

@@ -23,8 +23,8 @@ from mmcli.workflows.index_changes import (
     report_of,
     settle,
     tombstones,
-    write_rows,
 )
+from mmcli.workflows.index_files import write_rows
 from mmcli.workflows.index_rows import IndexPart, aligned_parts, plain_parts
 
 

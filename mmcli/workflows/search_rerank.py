@@ -94,6 +94,14 @@ class SearchReranker:
         """The best `k` of each query's hits, those of equal score in the index's order."""
         ids = [item["id"] for item in items.take([r for hit in hits for r in hit.rows], ["id"])]
         place = rows_of(self._reranker.store, ids)
+        unknown = next((item for item in ids if item not in place), None)
+        if unknown is not None:
+            raise BadInput(
+                f"item `{unknown}` was added to the index from another store than"
+                f" `{self._reranker.store.path}`",
+                "re-ranking reads the sequences of one store: leave `--rerank` out, or index a"
+                " store of all",
+            )
         sequences = self._sequences()
         found, at = [], 0
         for query, hit in zip(self._queries, hits, strict=True):

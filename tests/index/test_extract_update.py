@@ -1,4 +1,4 @@
-"""`extract --update` and `retrieve update`: only what changed is embedded, and the index follows."""
+"""`extract --update`, then `retrieve update`: only what changed is embedded, the index follows."""
 
 import hashlib
 import json
