@@ -160,9 +160,9 @@ class _Column:
         self._mark = _mark(file)
         self._path = file
         if is_url(file):
-            from mmcli.data.remote import open_part
+            from mmcli.data.remote import open_source_file
 
-            self._stream = open_part(file, _MOST_BYTES)
+            self._stream = open_source_file(file)
         else:
             self._stream = open_plain(file, _MOST_BYTES)
         self._file = pq.ParquetFile(self._stream, pre_buffer=False, buffer_size=1 << 20)

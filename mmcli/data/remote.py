@@ -5,6 +5,7 @@ can be missing is asked for before a run begins, and named.
 """
 
 import hashlib
+import io
 import os
 import re
 from collections.abc import Iterable
@@ -24,6 +25,8 @@ _PACKAGES = {
     "oss": "ossfs", "gdrive": "gdrivefs", "box": "boxfs", "dropbox": "dropboxdrivefs",
 }  # fmt: skip
 _CHUNK = 1 << 22
+#: Files up to this size are fetched at once, larger ones block by block.
+_MOST_HELD = 1 << 26
 #: What changes when a remote file does, under the names that filesystems give it.
 _MARKS = ("size", "ETag", "etag", "mtime", "LastModified", "updated", "last_modified", "created")
 
@@ -47,7 +50,7 @@ def filesystem_of(url: str) -> tuple[Any, str]:
     if "::" in url:
         raise BadInput(f"`{url}`: chained URLs are not read", "name the file itself")
     try:
-        return fsspec.core.url_to_fs(protocol + url[len(protocol) :])  # type: ignore[no-any-return]
+        return fsspec.core.url_to_fs(protocol + url[len(protocol) :])
     except ImportError as error:
         package = _PACKAGES.get(protocol, f"of `{protocol}` for fsspec")
         hint = f"pip install {package}" if protocol in _PACKAGES else "install it"
@@ -90,7 +93,13 @@ def open_part(url: str, max_bytes: int) -> BinaryIO:
             raise PartError("empty", "has no bytes")
         if size is not None and size > max_bytes:
             raise PartError("too-large", f"has {size} bytes, more than {max_bytes}")
-        return filesystem.open(path, "rb")  # type: ignore[no-any-return]
+        if size is not None and size > _MOST_HELD:
+            return filesystem.open(path, "rb")
+        content = filesystem.cat_file(path)  # one request, and servers without ranges do
+        if not content or len(content) > max_bytes:
+            kind = "too-large" if content else "empty"
+            raise PartError(kind, f"has {len(content)} bytes")
+        return io.BytesIO(content)
     except FileNotFoundError as error:
         raise PartError("missing", "does not exist") from error
     except (BadInput, MissingResource) as error:
@@ -121,7 +130,7 @@ def open_source_file(url: str) -> BinaryIO:
     """A remote table or archive. Raises BadInput when it is missing or cannot be read."""
     filesystem, path = filesystem_of(url)
     try:
-        return filesystem.open(path, "rb")  # type: ignore[no-any-return]
+        return filesystem.open(path, "rb")
     except FileNotFoundError as error:
         raise BadInput(f"`{url}` does not exist", "check the address") from error
     except Exception as error:  # every filesystem has errors of its own

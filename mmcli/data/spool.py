@@ -40,10 +40,16 @@ class Rows(Protocol):
     """What a source is read from: columns and batches of rows. fingerprint and ignored are asked
     once the batches are read."""
 
-    schema: pa.Schema
-    fingerprint: str
-    ignored: Mapping[str, int]
     text_is_path: bool
+
+    @property
+    def schema(self) -> pa.Schema: ...
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    @property
+    def ignored(self) -> Mapping[str, int]: ...
 
     def batches(self) -> Iterator[pa.Table]: ...
 

@@ -19,7 +19,8 @@ Fail = Callable[[ShardBuffer, int, str, str, str], None]
 class TwinRows(Protocol):
     """What is needed of `data/twins.py`."""
 
-    first: Any
+    @property
+    def first(self) -> Any: ...
 
     def between(self, start: int, stop: int) -> dict[int, int]: ...
 

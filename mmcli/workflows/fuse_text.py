@@ -10,9 +10,6 @@ from typing import Any
 import numpy as np
 
 from mmcli.core.errors import BadInput
-from mmcli.data.files import PartError
-from mmcli.data.places import locate
-from mmcli.data.texts import read_text
 from mmcli.engine.encode import encode_parts
 from mmcli.fusion.early.as_text import written
 from mmcli.fusion.inputs import Inputs, View
@@ -21,8 +18,6 @@ from mmcli.workflows.queries import load_query_encoder, plan_bound
 
 VIEW = "as-text"
 _ROWS = 4096
-#: Sources whose text part is the path of a file.
-_FILES = ("folder", "glob", "paths")
 
 
 def check_as_text(inputs: Inputs, columns: Sequence[str]) -> None:
@@ -64,7 +59,7 @@ def add_as_text(
         rows = table.to_pylist()
         for at in range(0, len(rows), _ROWS):
             some = rows[at : at + _ROWS]
-            texts = [written(_text(store, r["text"]), {c: r[c] for c in columns}) for r in some]
+            texts = [written(r["text"], {c: r[c] for c in columns}) for r in some]
             filled = [i for i, text in enumerate(texts) if text]
             if filled:
                 output = encode_parts(encoder, [texts[i] for i in filled], layer=plan.layer)
@@ -75,14 +70,3 @@ def add_as_text(
         nothing = View((1,), matrix=np.zeros((rows_in_all, 1), np.float32))
         nothing.mean, nothing.scale = np.zeros(1, np.float32), np.ones(1, np.float32)
         inputs.modalities[inputs.tabular].views[VIEW] = nothing
-
-
-def _text(store: Store, value: str | None) -> str | None:
-    """The text of an item; that of its file where the source was one of files."""
-    source = store.manifest.get("source") or {}
-    if value is None or source.get("kind") not in _FILES:
-        return value
-    try:
-        return read_text(locate(store.source_root, value))
-    except PartError:
-        return None  # it failed when the store was made, and its part is absent
