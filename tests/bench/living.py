@@ -110,7 +110,7 @@ def kills(cache: Path) -> list[dict[str, Any]]:
             shutil.rmtree(path)
             shutil.copytree(keep, path)
             process = subprocess.Popen(mmcli_command(*words()))
-            time.sleep(rng.uniform(0.3, 1.0) * duration)
+            time.sleep(rng.uniform(0.4, 1.2) * duration)
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
             states[_state(path, keep)] += 1
