@@ -6,7 +6,6 @@ puts the best of them in a new order. Prints nothing.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -131,16 +130,17 @@ def search(config: SearchConfig) -> SearchResult:
         if index is not None:
             ask = partial(words.fused, partial(by_vectors, least=None), exclude, least=least)
 
-    hits: Sequence[Hits | Reranked]
+    hits: list[Hits | Reranked]
     if reranker:
         deep = config.rerank_top if config.collapse else config.k
-        hits = reranker.rerank(ask(config.rerank_top), items, deep, config.min_score)
+        ordered = reranker.rerank(ask(config.rerank_top), items, deep, config.min_score)
         if config.collapse:
-            hits = keep_best(hits, items, config.collapse, config.k)
+            ordered = keep_best(ordered, items, config.collapse, config.k)
+        hits = [*ordered]
     elif config.collapse:
-        hits = search_groups(ask, items, config.collapse, config.k)
+        hits = [*search_groups(ask, items, config.collapse, config.k)]
     else:
-        hits = ask(config.k)
+        hits = [*ask(config.k)]
     root = manifest.get("source_root")
     found = iter(items.take([row for hit in hits for row in hit.rows], wanted))
     for query, hit in zip(config.queries, hits, strict=True):

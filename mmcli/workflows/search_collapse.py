@@ -55,7 +55,5 @@ def keep_best(
                 places.append(place)
         places = places[:k]
         names = [name for name in ("rows", "scores", "retrieval") if hasattr(hit, name)]
-        kept.append(
-            replace(hit, **{n: tuple(getattr(hit, n)[p] for p in places) for n in names})
-        )
+        kept.append(replace(hit, **{n: tuple(getattr(hit, n)[p] for p in places) for n in names}))
     return kept
