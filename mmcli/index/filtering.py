@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mmcli.core.errors import UsageError
 from mmcli.index.on_disk import bounded_search, mapped_lists
 
+_faiss: Any = faiss  # whose stubs lack the parameters of most kinds of search
 Vectors = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Found = tuple[NDArray[np.float32], NDArray[np.int64]]
@@ -69,7 +70,7 @@ def nearest(
 
 def is_similarity(index: Any) -> bool:
     """Whether larger is nearer."""
-    return bool(faiss.is_similarity_metric(index.metric_type))
+    return bool(_faiss.is_similarity_metric(index.metric_type))
 
 
 def _nothing(index: Any, n: int, k: int) -> Found:
@@ -146,36 +147,36 @@ def _exhaustive(index: Any, queries: Vectors, k: int, keep: Mask) -> Found:
 def _selector(keep: Mask) -> tuple[Any, Any]:
     """A selector of the kept rows, and the bytes that it points into."""
     packed = np.packbits(keep, bitorder="little")
-    return faiss.IDSelectorBitmap(packed), packed
+    return _faiss.IDSelectorBitmap(packed), packed
 
 
 def _parameters(index: Any, selector: Any, share: float, k: int) -> Any:
     """Search parameters for an index of any kind; share: of its rows that are kept."""
-    inner = faiss.downcast_index(index)
-    if isinstance(inner, faiss.IndexPreTransform):
+    inner = _faiss.downcast_index(index)
+    if isinstance(inner, _faiss.IndexPreTransform):
         below = _parameters(inner.index, selector, share, k)
-        return faiss.SearchParametersPreTransform(index_params=below)
-    if isinstance(inner, faiss.IndexRefine):
+        return _faiss.SearchParametersPreTransform(index_params=below)
+    if isinstance(inner, _faiss.IndexRefine):
         below = _parameters(inner.base_index, selector, share, k)
-        return faiss.IndexRefineSearchParameters(
+        return _faiss.IndexRefineSearchParameters(
             base_index_params=below, k_factor=max(inner.k_factor, 1.0)
         )
-    if isinstance(inner, faiss.IndexIVF):
-        kind = faiss.SearchParametersIVF
-        if isinstance(inner, faiss.IndexIVFPQ):
-            kind = faiss.IVFPQSearchParameters
+    if isinstance(inner, _faiss.IndexIVF):
+        kind = _faiss.SearchParametersIVF
+        if isinstance(inner, _faiss.IndexIVFPQ):
+            kind = _faiss.IVFPQSearchParameters
         depth = inner.nprobe / share if share > 0 else inner.nlist
         depth = min(inner.nlist, math.ceil(depth))
         found = kind(sel=selector, nprobe=depth)
-        if isinstance(faiss.downcast_index(inner.quantizer), faiss.IndexHNSW):
-            found.quantizer_params = faiss.SearchParametersHNSW(efSearch=max(64, 2 * depth))
+        if isinstance(_faiss.downcast_index(inner.quantizer), _faiss.IndexHNSW):
+            found.quantizer_params = _faiss.SearchParametersHNSW(efSearch=max(64, 2 * depth))
         return found
-    if isinstance(inner, faiss.IndexHNSW):
+    if isinstance(inner, _faiss.IndexHNSW):
         breadth = max(inner.hnsw.efSearch, k)
-        return faiss.SearchParametersHNSW(
+        return _faiss.SearchParametersHNSW(
             sel=selector, efSearch=math.ceil(breadth / max(share, GRAPH_SHARE))
         )
-    return faiss.SearchParameters(sel=selector)
+    return _faiss.SearchParameters(sel=selector)
 
 
 def _by_vectors(index: Any, queries: Vectors, k: int, keep: Mask) -> Found:

@@ -116,7 +116,7 @@ def empty_addition(built: Any) -> Any:
     ):
         inner.reset()
         return inner
-    empty = faiss.ArrayInvertedLists(lists.nlist, lists.code_size)
+    empty: Any = faiss.ArrayInvertedLists(lists.nlist, lists.code_size)
     lists.replace_invlists(empty, True)  # instead of emptying a file that is mapped
     empty.this.disown()
     if isinstance(inner, faiss.IndexRefine):
