@@ -188,17 +188,28 @@ def tuned_pair(cache: Path, modality: str, precision: str, seed: int = 0) -> dic
         precision=precision,
         seed=seed,
         force=True,
-        tricks=TrickOptions(epochs=3),
+        tricks=TrickOptions(epochs=3 if modality == "text" else 1),
     )
-    return finetune(replace(config))
+    if modality == "image":
+        from tests.contracts.tiny_models import timm_model
+
+        # EfficientNet-Lite0 always runs in fp32, whatever the precision: a Transformer then
+        folder = cache / "vit-small"
+        if not folder.exists():
+            timm_model(folder, "vit_small_patch16_224")
+        config = replace(config, encoders={"image": (f"local:{folder}",)})
+    return finetune(config)
 
 
 def precisions(cache: Path) -> list[Row]:
-    """bf16 against fp32, three pairs a tower: seconds an epoch of tuning, and the score."""
+    """bf16 against fp32, pairs of a tower: seconds an epoch of tuning, and the score.
+
+    MiniLM on the words of clips, and a ViT-S/16 of random weights on their faces.
+    """
     rows = []
     for modality in ("text", "image"):
         ratios = []
-        for seed in range(3):
+        for seed in range(3 if modality == "text" else 2):
             found = {p: tuned_pair(cache, modality, p, seed) for p in ("fp32", "bf16")}
             each = {p: r["tuning"]["seconds_an_epoch"] for p, r in found.items()}
             ratios.append(each["fp32"] / each["bf16"])
