@@ -1,7 +1,7 @@
 """What the rows of a source looked like when they were read, so that a later run sees what changed.
 
 A row's values, the size and time of each file it names, and the content of those files, each as a
-short hash. Files are read once, also where many rows name them. Knows nothing about stores.
+short hash. A file that many rows name is read once, as long as they are not far apart. Knows nothing about stores.
 """
 
 import hashlib
@@ -23,6 +23,8 @@ SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "row", "stat", "conte
 _DIGITS = 32
 _BLOCK = 1 << 20
 _MOST_BYTES = 1 << 62
+#: Files whose content is remembered, for those that many rows name.
+_REMEMBERED = 65_536
 
 
 class Signatures:
@@ -71,6 +73,8 @@ class Signatures:
         known = self._contents.get(place)
         if known is None or known[0] != seen:
             known = (seen, _sha256(place))
+            if len(self._contents) >= _REMEMBERED:
+                self._contents.clear()  # a source of millions of files must not fill memory
             self._contents[place] = known
         return known[1]
 
