@@ -1,7 +1,8 @@
 """What the rows of a source looked like when they were read, so that a later run sees what changed.
 
 A row's values, the size and time of each file it names, and the content of those files, each as a
-short hash. A file that many rows name is read once, as long as they are not far apart. Knows nothing about stores.
+short hash. A file that many rows name is read once, as long as they are not far apart. Knows
+nothing about stores.
 """
 
 import hashlib
