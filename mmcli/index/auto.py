@@ -111,7 +111,8 @@ def choose_index(
     hint: dict[str, int] = {}
     for string in strings:
         start = time.perf_counter()
-        if tried and start - began > lists_s:
+        found = any(entry[2].recall >= target for entry in tried)
+        if found and start - began > lists_s:
             message(f"{string} is not tried: comparing has taken as long as the lists did")
             continue
         index = _with_centroids(string, dim, metric, centroids)

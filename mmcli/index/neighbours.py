@@ -40,8 +40,18 @@ class HeldOut:
 
     def found(self, index: Any) -> Rows:
         """What an index finds for them, `(n, DEPTH)`, without the queries themselves."""
-        _, rows = bounded_search(index, self.queries, DEPTH + 1)
-        return without(rows, self.own)
+        _, rows = bounded_search(index, self.queries, self.depth)
+        return without(rows, self.own) if self.inside else np.asarray(rows, np.int64)
+
+    @property
+    def inside(self) -> bool:
+        """Whether any query is a row of the index."""
+        return bool((self.own >= 0).any())
+
+    @property
+    def depth(self) -> int:
+        """How many results are asked for, so that DEPTH remain."""
+        return DEPTH + self.inside
 
     def recalls(self, found: Rows) -> NDArray[np.float64]:
         """The share of each query's true neighbours that was found, `(n,)`."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmcli.index.build import inverted_lists
-from mmcli.index.neighbours import HeldOut, recall_interval
+from mmcli.index.neighbours import DEPTH, HeldOut, recall_interval
 
 #: Candidates that a refined index looks at again, in results asked for.
 K_FACTORS = (16, 8, 4, 2)
@@ -72,8 +72,10 @@ def fastest(
     elif refined is None:
         tried = _bisect(index, held, target, "nprobe", lists.nlist, {}, first=first)
     else:
-        factors = [f for f in K_FACTORS if f <= hint.get("k_factor", K_FACTORS[0])]
-        tried = _refined_settings(index, held, target, lists.nlist, factors, first)
+        near = [f for f in K_FACTORS if f <= 2 * hint.get("k_factor", K_FACTORS[0])]
+        tried = _refined_settings(index, held, target, lists.nlist, near, first)
+        if near[0] < K_FACTORS[0] and not any(m.recall >= target for m in tried):
+            tried += _refined_settings(index, held, target, lists.nlist, K_FACTORS, first)
     enough = [m for m in tried if m.recall >= target]
     if enough:
         best = min(enough, key=lambda m: m.seconds)
@@ -109,6 +111,10 @@ def measure(index: Any, held: HeldOut, setting: Mapping[str, int], target: float
     What misses the recall aimed at is timed once only.
     """
     apply(index, setting)
+    refined = _refined(index)
+    if refined is not None:
+        # one result more is asked for where queries find themselves: no more candidates for that
+        refined.k_factor *= DEPTH / held.depth
     began = time.perf_counter()
     recalls = held.recalls(held.found(index))
     seconds = [time.perf_counter() - began]
