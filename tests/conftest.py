@@ -18,6 +18,11 @@ ROOT = Path(__file__).resolve().parent.parent
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The scripts of `examples/` first: at the end one process would wait a minute for each."""
+    items.sort(key=lambda item: "tests/examples/" not in item.nodeid)
+
+
 def mmcli_command(*words: object) -> list[str]:
     """The command line that starts the program under test."""
     return [sys.executable, "-m", "mmcli", *map(str, words)]

@@ -1,5 +1,6 @@
 """A shell in which the scripts of `examples/` run as a user would run them."""
 
+import fcntl
 import os
 import shlex
 import shutil
@@ -13,7 +14,8 @@ import pytest
 from mmcli.workflows.demo_photographs import CAPTIONS, find_photographs
 from tests.conftest import ROOT
 
-#: A folder in which tuxpaint-stamps-default is unpacked already spares its 160 MB download.
+PACKAGE = "tuxpaint-stamps-default"
+#: A folder in which the package is unpacked already spares its 160 MB download.
 UNPACKED = os.environ.get("MMCLI_TEST_TUXPAINT", "")
 
 
@@ -45,18 +47,39 @@ def shell(environment: dict[str, str], tmp_path: Path):  # type: ignore[no-untyp
     return command
 
 
+@pytest.fixture(scope="session")
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
+    """The package, unpacked once for all test processes; None where it cannot be had."""
+    if UNPACKED:
+        return Path(UNPACKED)
+    shared = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        shared = shared.parent  # that of a worker lies in it
+    root = shared / "tuxpaint-unpacked"
+    with open(shared / "tuxpaint.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not root.exists():
+            root.mkdir()
+            if shutil.which("apt-get") and shutil.which("dpkg-deb"):
+                subprocess.run(["apt-get", "download", "-q", PACKAGE], cwd=root)
+            for file in root.glob(f"{PACKAGE}_*.deb"):
+                subprocess.run(["dpkg-deb", "-x", str(file), str(root)], check=True)
+    return root if (root / "usr").exists() else None
+
+
 @pytest.fixture
-def stamps(shell, tmp_path: Path) -> Callable[..., str]:  # type: ignore[no-untyped-def]
+def stamps(shell, tmp_path: Path, unpacked: Path | None) -> Callable[..., str]:  # type: ignore[no-untyped-def]
     """Run a script on Tux Paint's stamps; what it prints. Skips where there is no package."""
 
-    def command(script: str, *words: str) -> str:
-        if UNPACKED:
+    def command(script: str, *words: str, own: bool = False) -> str:
+        """own: the script gets the package by itself, where none is at hand."""
+        if unpacked is None:
+            pytest.skip(f"apt cannot get {PACKAGE} here")
+        if UNPACKED or not own:
             (tmp_path / "tuxpaint").mkdir()
-            (tmp_path / "tuxpaint" / "usr").symlink_to(Path(UNPACKED) / "usr")
+            (tmp_path / "tuxpaint" / "usr").symlink_to(unpacked / "usr")
         done = shell(script, *words)
         assert done.returncode == 0, done.stderr
-        if "nothing done" in done.stdout:
-            pytest.skip("apt cannot get tuxpaint-stamps-default here")
         return str(done.stdout)
 
     return command
