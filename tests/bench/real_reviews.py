@@ -37,12 +37,7 @@ def real_reviews(cache: Path) -> list[Row]:
     rows: list[Row] = []
     for draw in range(DRAWS):
         split = _split(sentences, draw)
-        data = cache / f"reviews-{draw}.csv"
-        with data.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["id", "text", "score", "review", "split"])
-            for (name, score, text), part in zip(sentences, split, strict=True):
-                writer.writerow([name, text, score / 4, name.split("_")[0], part])
+        data = reviews_table(cache, draw)
         truth = np.array([s for _, s, _ in sentences]) / 4
         texts = [t for *_, t in sentences]
         test = split == "test"
@@ -69,6 +64,20 @@ def real_reviews(cache: Path) -> list[Row]:
             rows.append(_row(draw, f"MiniLM, {strategy}: {report['kept']}", truth[test],
                              _predicted(out)[test]))  # fmt: skip
     return rows
+
+
+def reviews_table(cache: Path, draw: int) -> Path | None:
+    """A CSV of one draw of the splits, None where the archive cannot be had."""
+    sentences = _sentences(cache)
+    if sentences is None:
+        return None
+    path = cache / f"reviews-{draw}.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "text", "score", "review", "split"])
+        for (name, score, text), part in zip(sentences, _split(sentences, draw), strict=True):
+            writer.writerow([name, text, score / 4, name.split("_")[0], part])
+    return path
 
 
 def _sentences(cache: Path) -> list[tuple[str, float, str]] | None:
