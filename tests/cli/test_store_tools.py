@@ -334,7 +334,7 @@ def test_concat_unifies_columns_and_paths(run_here: Run, tmp_path: Path) -> None
         ("x", {"n": [1, 2], "image": ["p.jpg", None]}),
         ("y", {"n": [0.5, None], "image": ["q.jpg", "/abs/r.jpg"], "note": ["u", "v"]}),
     ):
-        source = {"spec": name, "source_root": f"/root/{name}"}
+        source = {"spec": name, "source_root": f"/data/{name}"}
         with writer(tmp_path / name, keys=key, source=source) as store:
             columns = {"id": [f"{name}1", f"{name}2"], **extra, "has_image": [True, True]}
             store.write_shard(0, 0, pa.table(columns), {"image": KeyArrays(vectors)}, (), (2, 0, 0))
@@ -343,7 +343,7 @@ def test_concat_unifies_columns_and_paths(run_here: Run, tmp_path: Path) -> None
     items = sound(tmp_path / "c").items().to_pylist()
     assert [row["n"] for row in items] == [1.0, 2.0, 0.5, None]
     assert [row["note"] for row in items] == [None, None, "u", "v"]
-    assert [row["image"] for row in items] == ["/root/x/p.jpg", None, "/root/y/q.jpg", "/abs/r.jpg"]
+    assert [row["image"] for row in items] == ["/data/x/p.jpg", None, "/data/y/q.jpg", "/abs/r.jpg"]
 
 
 def test_concat_refuses(run_here: Run, a: Path) -> None:
