@@ -1,7 +1,8 @@
 """Encoders and presets whose weights are on the model hub: one entry each, no code.
 
-`source` is the published card that licence, languages and width are taken from; parameters are
-those of the whole checkpoint, and `size_mb` what is downloaded.
+`source` is the published card that licence, languages and width are taken from; a card that states
+no licence has a `licence_source` beside it. Parameters are those of the whole checkpoint, and
+`size_mb` what is downloaded.
 """
 
 from collections.abc import Mapping
@@ -53,11 +54,13 @@ HUB_SPECS = (
         *("clip", "clip:load", _PAIR, "openai/clip-vit-base-patch32"),
         "CLIP ViT-B/32: pictures and English texts in one space",
         *(512, "MIT", 151, 605, "English"),
+        licence_source="https://github.com/openai/CLIP/blob/main/LICENSE",
     ),
     _hub(
         *("chinese-clip", "clip:load", _PAIR, "OFA-Sys/chinese-clip-vit-base-patch16"),
         "Chinese CLIP ViT-B/16: pictures and Chinese texts in one space",
-        *(512, "Apache-2.0", 188, 753, "Chinese"),
+        *(512, "MIT", 188, 753, "Chinese"),
+        licence_source="https://github.com/OFA-Sys/Chinese-CLIP/issues/234",
     ),
     _hub(
         *("siglip", "siglip:load", _PAIR, "google/siglip-base-patch16-224"),
@@ -77,7 +80,8 @@ HUB_SPECS = (
     _hub(
         *("align", "align:load", _PAIR, "kakaobrain/align-base"),
         "ALIGN, EfficientNet-B7 and BERT: pictures and English texts in one space",
-        *(640, "not stated on its card", 172.1, 690, "English"),
+        *(640, "not stated; its original: Apache-2.0", 172.1, 690, "English"),
+        licence_source=_HUB + "kakaobrain/coyo-align-b7-base",
     ),
     _hub(
         *("clap", "clap:load", ("speech", "text"), "laion/clap-htsat-unfused"),
@@ -109,6 +113,7 @@ HUB_SPECS = (
         *("florence2", "vision:load", _IMAGE, "florence-community/Florence-2-base"),
         "the tower of Florence-2 (DaViT-B at 768 pixels): mean of its map, map as sequence",
         *(1024, "MIT", 231, 463),
+        licence_source=_HUB + "microsoft/Florence-2-base",
     ),
     _hub(
         *("wav2vec2", "wav2vec:load", _SPEECH, "facebook/wav2vec2-base"),
@@ -124,6 +129,7 @@ HUB_SPECS = (
         *("wavlm", "wav2vec:load", _SPEECH, "microsoft/wavlm-base-plus"),
         "WavLM, self-supervised on English speech, speakers too: mean, 50 states a second",
         *(768, "CC-BY-SA-3.0", 94.4, 378, "English"),
+        licence_source="https://github.com/microsoft/UniSpeech/blob/main/LICENSE",
     ),
     _hub(
         *("whisper", "whisper:load_hub", _SPEECH, "openai/whisper-base"),

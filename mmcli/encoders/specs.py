@@ -16,7 +16,8 @@ class EncoderSpec:
     requires: the extra that brings its packages or weights. params_m: parameters in millions.
     size_mb: what is downloaded. languages: as people name them, `any` where words do not matter.
     prompts: put before texts, `query` and `passage`, where the folder names none itself. source:
-    the published card or paper that the facts are from.
+    the published card or paper that the facts are from. licence_source: where the licence of these
+    weights, or of those they were converted from, is stated, when `source` does not.
     """
 
     name: str
@@ -27,6 +28,7 @@ class EncoderSpec:
     space: str | None = None
     licence: str = ""
     source: str = ""
+    licence_source: str = ""
     params_m: float = 0.0
     size_mb: float = 0.0
     languages: str = "any"

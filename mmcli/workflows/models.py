@@ -51,6 +51,7 @@ def _encoder(spec: EncoderSpec) -> dict[str, Any]:
         "checkpoint": spec.hub,
         "summary": spec.summary,
         "source": spec.source,
+        "licence_source": spec.licence_source,
     }
 
 
