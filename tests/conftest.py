@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import wave
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many tests as cores: one thread each, or they thrash
@@ -14,8 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.warm import WarmServer
+
 ROOT = Path(__file__).resolve().parent.parent
 Run = Callable[..., subprocess.CompletedProcess[str]]
+#: Verbs that import torch.
+WARM_VERBS = ("extract", "retrieve", "fuse", "align", "finetune", "predict", "merge", "evaluate")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,9 +40,22 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {**kept, "XDG_CACHE_HOME": cache, "PYTHONPATH": str(ROOT)}
 
 
+@pytest.fixture(scope="session")
+def warm_server(
+    environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[WarmServer]:
+    """Starts commands without a second's importing; from its first use on."""
+    with WarmServer(tmp_path_factory.mktemp("warm"), environment) as server:
+        yield server
+
+
 @pytest.fixture
-def run(environment: dict[str, str], tmp_path: Path) -> Run:
-    """Run `mmcli WORDS…` in `tmp_path`; gives exit code, stdout and stderr."""
+def run(request: pytest.FixtureRequest, environment: dict[str, str], tmp_path: Path) -> Run:
+    """Run `mmcli WORDS…` in `tmp_path`; gives exit code, stdout and stderr.
+
+    Forked from a process that has its imports behind it, unless the test changes the environment
+    or the verb is one that imports next to nothing.
+    """
 
     def command(
         *words: object,
@@ -47,8 +64,10 @@ def run(environment: dict[str, str], tmp_path: Path) -> Run:
         cwd: Path | None = None,
     ) -> subprocess.CompletedProcess[str]:
         data = stdin.decode("utf-8", "surrogateescape") if isinstance(stdin, bytes) else stdin
+        cold = env is not None or not words or words[0] not in WARM_VERBS
+        start = mmcli_command if cold else request.getfixturevalue("warm_server").command
         return subprocess.run(
-            mmcli_command(*words),
+            start(*words),
             cwd=cwd or tmp_path,
             env={**environment, **(env or {})},
             input=data,

@@ -12,7 +12,9 @@ from typing import Any
 
 from mmcli.core.errors import MissingResource
 from mmcli.data.files import PartError, read_regular
+from mmcli.data.places import is_url
 from mmcli.data.recipes import Recipe
+from mmcli.data.seen import Seen, content_of, stat_of
 from mmcli.data.suffixes import split_suffix
 
 _MESSAGE_CHARACTERS = 300
@@ -37,7 +39,8 @@ class PartResult:
     """What became of a part. values: one a recipe; None when it failed, and then
 
     error is a short kind (missing, unreadable, not-a-file, empty, corrupt, too-large, encoding,
-    non-finite, memory, unsupported) and message one line. text: the content of a text part.
+    non-finite, memory, unsupported) and message one line. text: the content of a text part. seen:
+    of a file that was read whole.
     """
 
     row: int
@@ -46,6 +49,7 @@ class PartResult:
     error: str = ""
     message: str = ""
     text: str | None = None
+    seen: Seen | None = None
 
 
 def decode_parts(
@@ -85,10 +89,29 @@ class _Clock:
         return self._last - last
 
 
+class _File:
+    """A file that is read whole, and what it looked like then."""
+
+    def __init__(self, place: str, clock: _Clock) -> None:
+        self.seen: Seen | None = None
+        self._place = place
+        self._clock = clock
+
+    def read(self, max_bytes: int) -> bytes:
+        """All of it. Raises PartError."""
+        looked = "" if is_url(self._place) else stat_of(self._place)
+        content = read_regular(self._place, max_bytes)
+        if looked:
+            self.seen = Seen(self._place, looked, content_of(content))
+        self._clock.bytes_are_here()
+        return content
+
+
 def _decode_part(task: PartTask, recipes: tuple[Recipe, ...], clock: _Clock) -> PartResult:
     try:
-        values, text = _decode(task, recipes, clock)
-        return PartResult(task.row, task.modality, values, text=text)
+        file = _File(task.value, clock)
+        values, text = _decode(task, recipes, file)
+        return PartResult(task.row, task.modality, values, text=text, seen=file.seen)
     except MissingResource:  # an extra that is not installed is no fault of the part
         raise
     except PartError as error:
@@ -102,7 +125,7 @@ def _decode_part(task: PartTask, recipes: tuple[Recipe, ...], clock: _Clock) -> 
 
 
 def _decode(
-    task: PartTask, recipes: tuple[Any, ...], clock: _Clock
+    task: PartTask, recipes: tuple[Any, ...], file: _File
 ) -> tuple[tuple[Any, ...], str | None]:
     """Libraries are imported by the worker that needs them: soundfile not for pictures."""
     if task.modality == "text":
@@ -114,15 +137,12 @@ def _decode(
             if task.span is not None:
                 text = read_span(task.value, int(task.span[0]), int(task.span[1]))
                 return (text,) * len(recipes), text
-            content = read_regular(task.value, MAX_TEXT_BYTES)
-            clock.bytes_are_here()
-            text = decode_text(content)
+            text = decode_text(file.read(MAX_TEXT_BYTES))
         return (text,) * len(recipes), text
     if task.modality == "image":
         from mmcli.data.images import MAX_IMAGE_BYTES, decode_images
 
-        content = read_regular(task.value, MAX_IMAGE_BYTES)
-        clock.bytes_are_here()
+        content = file.read(MAX_IMAGE_BYTES)
         return tuple(decode_images(content, recipes, split_suffix(task.value)[1])), None
     if task.modality == "speech":
         from mmcli.data.durations import is_container

@@ -6,24 +6,20 @@ nothing about stores.
 """
 
 import hashlib
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from mmcli.core.types import PART_COLUMNS
-from mmcli.data.contents import open_place
-from mmcli.data.files import PartError, open_plain
-from mmcli.data.places import container_of, is_url, locate
+from mmcli.data.places import is_url, locate
+from mmcli.data.seen import Seen, content_at, stat_of
 from mmcli.data.spool import Source
 from mmcli.store.manifest import canonical
 
 #: A row: its id, and hashes of its values, of sizes and times, and of what its files hold.
 SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "row", "stat", "content")])
 _DIGITS = 32
-_BLOCK = 1 << 20
-_MOST_BYTES = 1 << 62
 #: Files whose content is remembered, for those that many rows name.
 _REMEMBERED = 65_536
 
@@ -33,10 +29,15 @@ class Signatures:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._contents: dict[str, tuple[str, str]] = {}
+        self._contents: dict[str, Seen] = {}
+        self._known: Mapping[str, Seen] = {}
 
-    def table(self, start: int, stop: int) -> pa.Table:
-        """Every hash of rows `start` to `stop`; reads their files."""
+    def table(self, start: int, stop: int, known: Mapping[str, Seen] | None = None) -> pa.Table:
+        """Every hash of rows `start` to `stop`; reads those of their files that are not known.
+
+        known: what was seen of files when they were decoded, by their places.
+        """
+        self._known = known or {}
         rows = self._source.rows(start, stop)
         columns: list[list[str]] = [[], [], [], []]
         for values in rows.to_pylist():
@@ -61,44 +62,29 @@ class Signatures:
 
     def stat(self, places: Sequence[str]) -> str:
         """A hash of size and modification time of each file; of a URL nothing is asked."""
-        return _short("\n".join(_stat(place) for place in places).encode())
+        return _short("\n".join(map(self._stat, places)).encode())
 
     def content(self, places: Sequence[str]) -> str:
         """A hash of what each file holds."""
         return _short("\n".join(self._content(place) for place in places).encode())
 
+    def _stat(self, place: str) -> str:
+        seen = self._known.get(place)
+        return stat_of(place) if seen is None else seen.stat
+
     def _content(self, place: str) -> str:
         if is_url(place):
             return "url"
-        seen = _stat(place)
+        if place in self._known:
+            return self._known[place].content
+        seen = stat_of(place)
         known = self._contents.get(place)
-        if known is None or known[0] != seen:
-            known = (seen, _sha256(place))
+        if known is None or known.stat != seen:
+            known = Seen(place, seen, content_at(place))
             if len(self._contents) >= _REMEMBERED:
                 self._contents.clear()  # a source of millions of files must not fill memory
             self._contents[place] = known
-        return known[1]
-
-
-def _stat(place: str) -> str:
-    if is_url(place):
-        return "url"
-    try:
-        status = os.stat(place if os.path.exists(place) else container_of(place))
-    except (OSError, ValueError):
-        return "missing"
-    return f"{status.st_size} {status.st_mtime_ns}"
-
-
-def _sha256(place: str) -> str:
-    digest = hashlib.sha256()
-    try:
-        with open_place(place, _MOST_BYTES) or open_plain(place, _MOST_BYTES) as stream:
-            while block := stream.read(_BLOCK):
-                digest.update(block)
-    except (OSError, ValueError, PartError):
-        return "unreadable"
-    return digest.hexdigest()
+        return known.content
 
 
 def _short(content: bytes) -> str:

@@ -243,6 +243,8 @@ class Extraction:
                 yield PartTask(row, modality, where, is_path, spans[modality][row])
 
     def _take(self, buffer: ShardBuffer, result: PartResult) -> None:
+        if result.seen is not None:
+            buffer.seen[result.seen.place] = result.seen
         if buffer.texts is not None and result.modality == "text":
             buffer.texts[result.row] = result.text
         groups = self.groups.get(result.modality)

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from mmcli.core.types import Encoder
+from mmcli.data.seen import Seen
 from mmcli.store.writer import Failure, KeyArrays
 
 
@@ -55,7 +56,7 @@ class ShardRange:
 
 @dataclass(frozen=True)
 class ShardResult:
-    """A finished shard, ready to be written."""
+    """A finished shard, ready to be written. seen: what its files looked like, by their places."""
 
     range: ShardRange
     items: pa.Table
@@ -63,6 +64,7 @@ class ShardResult:
     failures: Sequence[Failure]
     counts: tuple[int, int, int]
     notes: Mapping[str, int]
+    seen: Mapping[str, Seen]
 
 
 @dataclass
@@ -87,6 +89,7 @@ class ShardBuffer:
         self.columns: dict[str, list[Any]] = {
             name: [None] * n for p in self.plans for name in p.encoder.card.columns
         }
+        self.seen: dict[str, Seen] = {}
         self.row_notes: dict[tuple[str, int], list[str]] = {}
         self._failures: list[tuple[int, Failure]] = []
         self._ids: list[str] = self.table.column("id").to_pylist()
@@ -147,6 +150,7 @@ class ShardBuffer:
             [failure for _, failure in sorted(self._failures, key=_by_row)],
             self._counts(),
             dict(sorted(self.notes.items())),
+            self.seen,
         )
 
     def _arrays(self, plan: KeyPlan) -> KeyArrays:

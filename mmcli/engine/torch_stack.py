@@ -11,7 +11,7 @@ import warnings
 from functools import cache
 from typing import Any
 
-from mmcli.engine.memory import limit_kernels
+from mmcli.engine.memory import keep_freed, limit_kernels
 
 
 @cache
@@ -21,6 +21,7 @@ def load_torch() -> Any:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     limit_kernels()
+    keep_freed()
     import torch
 
     label = torch.version.cuda

@@ -139,7 +139,7 @@ def _run(
         signatures = Signatures(source)
 
         def write(result: ShardResult) -> None:
-            sources = signatures.table(result.range.start, result.range.stop)
+            sources = signatures.table(result.range.start, result.range.stop, result.seen)
             records[result.range.index] = writer.write_shard(
                 result.range.index,
                 result.range.start,

@@ -98,7 +98,7 @@ def update_store(
             signatures = Signatures(subset)
 
             def write(result: ShardResult) -> None:
-                sources = signatures.table(result.range.start, result.range.stop)
+                sources = signatures.table(result.range.start, result.range.stop, result.seen)
                 told = with_generation(sources, writer.generation)
                 index = result.range.index
                 if index not in old:

@@ -5,7 +5,6 @@ import os
 import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 
 from mmcli.workflows.demo_photographs import CAPTIONS, find_photographs
 from tests.conftest import ROOT
+from tests.warm import WarmServer
 
 PACKAGE = "tuxpaint-stamps-default"
 #: A folder in which the package is unpacked already spares its 160 MB download.
@@ -20,12 +20,12 @@ UNPACKED = os.environ.get("MMCLI_TEST_TUXPAINT", "")
 
 
 @pytest.fixture
-def shell(environment: dict[str, str], tmp_path: Path):  # type: ignore[no-untyped-def]
+def shell(environment: dict[str, str], warm_server: WarmServer, tmp_path: Path):  # type: ignore[no-untyped-def]
     """Run a script of `examples/` in `tmp_path`, which holds the demo's photographs."""
     programs = tmp_path / "bin"
     programs.mkdir()
     program = programs / "mmcli"
-    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m mmcli "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(warm_server.command())} "$@"\n')
     program.chmod(0o755)
     photos = tmp_path / "mmcli-demo" / "photos"
     photos.mkdir(parents=True)
