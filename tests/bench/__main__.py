@@ -1,10 +1,10 @@
 """Measures what the project promises and prints one table: `python -m tests.bench [PART …]`.
 
-Parts: startup, search, images, texts, memory, crashes, broken, evaluation, alignment, speech,
-dual, scenes, auto_index, on_disk, fusion, planted, sentiment, strategies, cached, precisions,
-two_stages, real_events, real_reviews, real_vqa, living, kills,
-filters, long_media; all by default. Files are kept in
-`MMCLI_BENCH_DIR` (default: a folder in the system's temporary directory) between runs.
+Parts: startup, search, stamps, images, texts, memory, crashes, broken, evaluation, alignment,
+speech, dual, scenes, auto_index, on_disk, fusion, planted, sentiment, strategies, cached,
+precisions, two_stages, real_events, real_reviews, real_vqa, living, kills, filters, long_media; all
+by default. Files are kept in `MMCLI_BENCH_DIR` (default: a folder in the system's temporary
+directory) between runs.
 """
 
 import os
@@ -39,6 +39,7 @@ def main() -> None:
     parts = {
         "startup": commands.startup,
         "search": commands.search,
+        "stamps": commands.stamp_search,
         "images": speed.images,
         "texts": speed.texts,
         "memory": commands.memory,

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import statistics
 import subprocess
 import tempfile
@@ -12,7 +14,7 @@ from typing import Any
 import psutil
 
 from tests.bench.material import stamps, text_table
-from tests.conftest import mmcli_command
+from tests.conftest import ROOT, mmcli_command
 from tests.crashing import extract_with_kills, shard_bytes
 from tests.media import break_things, mixed
 
@@ -26,6 +28,26 @@ def _timed(command: list[str], runs: int) -> float:
         subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         times.append(time.perf_counter() - began)
     return statistics.median(times[1:])
+
+
+def stamp_search(cache: Path) -> list[Row]:
+    """Hit rates of `examples/tuxpaint_search.sh` on all stamps, which it downloads."""
+    programs = cache / "bin"
+    programs.mkdir(exist_ok=True)
+    (programs / "mmcli").write_text(f'#!/bin/sh\nexec {shlex.join(mmcli_command())} "$@"\n')
+    (programs / "mmcli").chmod(0o755)
+    script = str(ROOT / "examples" / "tuxpaint_search.sh")
+    search = f"{programs}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", script, str(cache / "tuxpaint")],
+        env={**os.environ, "PATH": search, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+    )  # fmt: skip
+    found = re.findall(r"^(\d+ \w+): (hit@1) (\S+), (hit@10) (\S+)$", done.stdout, re.MULTILINE)
+    return [
+        {"what": f"stamps: {asked}, {name}", "value": float(value)}
+        for asked, *pairs in found
+        for name, value in zip(pairs[::2], pairs[1::2])
+    ]
 
 
 def startup(cache: Path) -> list[Row]:

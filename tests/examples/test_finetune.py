@@ -6,7 +6,7 @@ from pathlib import Path
 
 def test_sentiment(shell, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     """So few clips teach little; what more of them teach is measured by `tests.bench`."""
-    done = shell("sentiment.sh", "work", "100")
+    done = shell("sentiment.sh", "work", "60")
     assert done.returncode == 0, done.stderr
     for name in ("single:text", "single:speech", "single:image", "hybrid:attention"):
         assert re.search(rf"^{name} ", done.stdout, re.MULTILINE)
@@ -16,7 +16,7 @@ def test_sentiment(shell, tmp_path: Path) -> None:  # type: ignore[no-untyped-de
 
 
 def test_events(shell, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    done = shell("events.sh", "work", "80", "16")
+    done = shell("events.sh", "work", "60", "16")
     assert done.returncode == 0, done.stderr
     assert re.search(r"macro_f1", done.stdout)
     assert (tmp_path / "work" / "found" / "events.parquet").is_file()

@@ -67,7 +67,7 @@ def test_pipes_says_so_where_there_is_no_jq(shell, tmp_path: Path) -> None:  # t
 
 def test_align_scenes(shell, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     """So few scenes teach little; that it learns is tested in tests/align."""
-    done = shell("align_scenes.sh", "work", "200")
+    done = shell("align_scenes.sh", "work", "120")
     assert done.returncode == 0, done.stderr
     assert re.search(r"re-ranked +best 10 by reranker", done.stdout)
     assert len(re.findall(r"^(?:text-to-image|image-to-text) .*hit@1", done.stdout, re.M)) >= 2
