@@ -18,8 +18,9 @@ Examples:
 
 \b
 Files are looked at by their header: formats, sizes in pixels, seconds, samples a second. Texts are
-counted in characters and words, and by the script that most of their letters are of (ISO 15924).
-Columns are counted by value, numbers by their spread."""
+counted in characters and words, by language (ISO 639; `unsure` where few words do not tell), and by
+the script that most of their letters are of (ISO 15924). Columns are counted by value, numbers by
+their spread."""
 
 
 def register(app: typer.Typer) -> None:
@@ -38,7 +39,7 @@ def stats(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> int:
-    """Count what is in a source: parts, formats, sizes, durations, scripts, labels."""
+    """Count what is in a source: parts, formats, sizes, durations, languages, labels."""
     sink = Sink(quiet, verbose)
     for line in describe_sources(context):
         sink.debug(line)
@@ -95,9 +96,9 @@ def _spreads(report: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _values(report: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Every value that is counted: formats and scripts of parts, the most frequent of columns."""
+    """Every value that is counted: formats and languages of parts, the most frequent of columns."""
     for name, part in report["parts"].items():
-        for counted in ("formats", "scripts", "rates_hz", "channels"):
+        for counted in ("formats", "languages", "scripts", "rates_hz", "channels"):
             for value, count in part.get(counted, {}).items():
                 yield {"of": f"{name} {counted}", "value": value, "count": count}
     for name, column in report["columns"].items():

@@ -1,4 +1,4 @@
-"""What can be said of a part without an encoder: size, format, dimensions, duration, script.
+"""What can be said of a part without an encoder: size, format, dimensions, duration, language.
 
 By the header unless asked for more. Torch-free and picklable both ways; never raises: what is wrong
 with a part is a fact about it.
@@ -23,10 +23,14 @@ _JPEG_END = b"\xff\xd9"
 
 @dataclass(frozen=True)
 class Probing:
-    """What is wanted. digest: of the content. deep: decode all of it, not only the header."""
+    """What is wanted. digest: of the content. deep: decode all of it, not only the header.
+
+    language: of texts.
+    """
 
     digest: bool = False
     deep: bool = False
+    language: bool = False
 
 
 @dataclass
@@ -51,6 +55,7 @@ class PartFacts:
     characters: int = 0
     words: int = 0
     script: str = ""
+    language: str = ""
 
 
 def probe_parts(tasks: Sequence[PartTask], probing: Probing) -> list[PartFacts]:
@@ -87,6 +92,10 @@ def _probe_text(task: PartTask, facts: PartFacts, probing: Probing) -> None:
     content = text.encode("utf-8", "surrogatepass")
     facts.size_bytes, facts.characters, facts.words = len(content), len(text), len(text.split())
     facts.script = main_script(text) or ""
+    if probing.language:
+        from mmcli.data.languages import language_of
+
+        facts.language = language_of(text)
     if probing.digest:
         facts.digest = hashlib.blake2b(content, digest_size=16).digest()
 

@@ -25,10 +25,11 @@ _MEASURES = {
 }
 _COUNTS = {
     "image": {"formats": "format"},
-    "text": {"scripts": "script"},
+    "text": {"languages": "language", "scripts": "script"},
     "speech": {"formats": "format", "rates_hz": "rate_hz", "channels": "channels"},
     "video": {"formats": "format"},
 }
+_UNNAMED = {"languages": "unsure"}
 #: How many items without a part, or with a broken one, are named.
 _EXAMPLES = 3
 
@@ -64,7 +65,7 @@ class _Part:
         for name, spread in self.spreads.items():
             spread.add(float(getattr(facts, name)))
         for name, attribute in _COUNTS[self.modality].items():
-            self.counts[name][str(getattr(facts, attribute) or "none")] += 1
+            self.counts[name][str(getattr(facts, attribute) or _UNNAMED.get(name, "none"))] += 1
 
     def report(self, rows: int) -> dict[str, Any]:
         found: dict[str, Any] = {"present": self.present, "missing": rows - self.present}
@@ -103,7 +104,7 @@ def stats(
                     yield task
 
         done = -1
-        for facts in probe_all(tasks(), Probing(), items.workers(config.workers)):
+        for facts in probe_all(tasks(), Probing(language=True), items.workers(config.workers)):
             parts[facts.modality].see(facts, where.pop((facts.row, facts.modality)))
             if facts.row != done:
                 done = facts.row

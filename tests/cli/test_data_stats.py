@@ -46,6 +46,7 @@ def test_a_folder(run_here: Run, folder: Path) -> None:
     sizes = [p.stat().st_size for p in folder.glob("*.png")]
     assert image["total_bytes"] == sum(sizes)
     assert text["scripts"] == {"Latn": 1, "Cyrl": 1}
+    assert text["languages"] == {"en": 1, "ru": 1}
     assert text["words"]["max"] == 5 and text["characters"]["min"] == len("three little words")
     assert speech["rates_hz"] == {"16000": 1, "8000": 1}
     assert speech["total_s"] == 4 and speech["duration_s"]["median"] == 2
@@ -97,3 +98,18 @@ def test_the_spread_of_numbers() -> None:
     assert found["median"] == pytest.approx(np.median(values), rel=1e-5)
     assert found["p95"] == pytest.approx(np.quantile(values, 0.95), rel=1e-5)
     assert Spread().summary() == {}
+
+
+def test_languages_of_captions(run_here: Run, tmp_path: Path) -> None:
+    """Sentences are told apart, in one script too; a word that could be of many is not guessed."""
+    texts = {
+        "en": "a photographer with a tripod stands on the grass",
+        "de": "ein Fotograf steht mit seinem Stativ auf der Wiese",
+        "fr": "un photographe avec son trépied est debout dans l'herbe",
+        "zh": "摄影师带着三脚架站在草地上",
+        "ja": "三脚を持った写真家が芝生に立っています",
+        "unsure": "taxi",
+    }
+    path = tmp_path / "t.jsonl"
+    path.write_text("".join(json.dumps({"text": t}) + "\n" for t in texts.values()), "utf-8")
+    assert stats(run_here, path)["parts"]["text"]["languages"] == dict.fromkeys(texts, 1)
