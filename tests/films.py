@@ -66,3 +66,15 @@ def _add_sound(container: Any, track: Any, sound: "np.ndarray[Any, Any]", rate_h
         block.sample_rate, block.pts, block.time_base = rate_hz, start, Fraction(1, rate_hz)
         container.mux(track.encode(block))
     container.mux(track.encode(None))
+
+
+def sound_alone(path: Path, sound: "np.ndarray[Any, Any]", rate_hz: int = 16_000) -> Path:
+    """Mono samples in a container without pictures, as telephones record them."""
+    import av
+
+    with av.open(str(path), "w", format="adts" if path.suffix == ".aac" else None) as container:
+        track: Any = container.add_stream("wmav2" if path.suffix == ".wma" else "aac", rate=48_000)
+        track.bit_rate = 64_000
+        track.layout = "mono"
+        _add_sound(container, track, sound, rate_hz)
+    return path

@@ -1,7 +1,7 @@
 """How long a recording or a video is, by its header: nothing is decoded."""
 
 from mmcli.data.files import PartError
-from mmcli.data.suffixes import modality_of, split_suffix
+from mmcli.data.suffixes import FILM_SOUND, modality_of, split_suffix
 
 
 def media_seconds(path: str, modality: str) -> float:
@@ -23,5 +23,6 @@ def media_seconds(path: str, modality: str) -> float:
 
 
 def is_container(path: str) -> bool:
-    """Whether a file is a video by its name; its sound is then read by PyAV."""
-    return modality_of(split_suffix(path)[1]) == "video"
+    """Whether a file, by its name, is a video or sound that only PyAV reads."""
+    suffix = split_suffix(path)[1]
+    return suffix in FILM_SOUND or modality_of(suffix) == "video"

@@ -17,7 +17,7 @@ from mmcli.data.files import PartError, is_plain, open_regular
 HINT = "pip install 'mmcli[video]'"
 #: A day of broadcast video; only the frames asked for are ever decoded.
 MAX_VIDEO_BYTES = 1_000_000_000_000
-_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,ogg,asf,flv"
+_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,ogg,asf,flv,aac,amr"
 _MICROSECONDS = 1_000_000
 
 
@@ -55,7 +55,7 @@ def opened(path: str) -> Iterator[Any]:
         if isinstance(error, MemoryError):
             raise
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise PartError("corrupt", f"cannot be decoded as video: {reason.lower()}") from error
+        raise PartError("corrupt", f"cannot be decoded: {reason.lower()}") from error
 
 
 def media_facts(path: str) -> MediaFacts:

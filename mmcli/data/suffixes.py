@@ -8,9 +8,11 @@ _NAMES = {
     "ppm pgm pbm pnm pfm tga icb vda vst ico cur icns pcx sgi rgb rgba bw psd qoi dds xbm xpm ras "
     "im mpo",
     "text": "txt",
-    "speech": "wav flac ogg oga opus mp3 aiff aif aifc au snd",
+    "speech": "wav flac ogg oga opus mp3 aiff aif aifc au snd m4a m4b aac wma amr",
     "video": "mp4 m4v mkv webm mov avi mpg mpeg",
 }
+#: Sound in the containers of films, or coded as theirs: FFmpeg reads it, libsndfile does not.
+FILM_SOUND = frozenset({".m4a", ".m4b", ".aac", ".wma", ".amr"})
 _MODALITIES = {f".{name}": modality for modality, names in _NAMES.items() for name in names.split()}
 TABLE_KINDS = {
     ".jsonl": "jsonl",

@@ -14,8 +14,9 @@ from mmcli.data.files import PartError
 from mmcli.data.media_container import media_facts
 from mmcli.data.recipes import AudioRecipe, ImageRecipe, VideoRecipe
 from mmcli.data.soundtrack import read_soundtrack
+from mmcli.data.suffixes import modality_of, split_suffix
 from mmcli.data.video import frame_times, read_video
-from tests.films import film, flat
+from tests.films import film, flat, sound_alone
 
 SMALL = ImageRecipe(32, 32)
 EIGHT = VideoRecipe(SMALL, 8)
@@ -99,6 +100,26 @@ def test_the_sound_of_a_video_by_spans(tmp_path: Path) -> None:
             assert np.argmax(spectrum) == pytest.approx((300 + 100 * second), abs=6)
     (cut,) = read_soundtrack(path, [AudioRecipe(max_duration_s=1.0)])
     assert cut.truncated and len(cut.samples) == cut.rate_hz
+
+
+@pytest.mark.parametrize("name", ["memo.m4a", "memo.M4B", "memo.aac", "memo.wma"])
+def test_recordings_that_only_ffmpeg_reads(tmp_path: Path, name: str) -> None:
+    t = np.arange(3 * 16_000) / 16_000
+    sound = (0.3 * np.sin(2 * np.pi * 440 * t)).astype(np.float32)
+    if name.endswith("M4B"):
+        path = sound_alone(tmp_path / "memo.m4a", sound).rename(tmp_path / name)
+    else:
+        path = sound_alone(tmp_path / name, sound)
+    assert modality_of(split_suffix(name)[1]) == "speech"
+    assert media_seconds(str(path), "speech") == pytest.approx(3.0, rel=0.1)
+    task = PartTask(0, "speech", str(path), True)
+    ((result,), _, _) = decode_parts([task], {"speech": (AudioRecipe(),)})
+    assert result.values is not None, result.message
+    (heard,) = result.values
+    samples = np.asarray(heard.samples)
+    assert len(samples) / heard.rate_hz == pytest.approx(3.0, abs=0.2)
+    spectrum = np.abs(np.fft.rfft(samples[: heard.rate_hz]))
+    assert np.argmax(spectrum) == pytest.approx(440, abs=4)
 
 
 @pytest.mark.parametrize("kind", ["wav", "flac", "ogg", "mp3"])
