@@ -17,6 +17,7 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 
+from mmcli.core.errors import OutOfResource
 from mmcli.data.decode import PartResult, PartTask, decode_parts
 from mmcli.data.recipes import Recipe
 
@@ -80,6 +81,7 @@ class DecodePool:
         self.workers = workers
         self.recipes = dict(recipes)
         self._executor = self._start()
+        self._worked = False
 
     def _start(self) -> Executor:
         if self.workers == 0:
@@ -102,9 +104,25 @@ class DecodePool:
     def result(self, future: "Future[Decoded]", tasks: Sequence[PartTask]) -> Decoded:
         """What decoding gave; where a worker died, each part is tried again on its own."""
         try:
-            return future.result()
+            done = future.result()
         except BrokenProcessPool:
+            self._check()
             return self._one_by_one(tasks)
+        self._worked = True
+        return done
+
+    def _check(self) -> None:
+        """Raise OutOfResource when it is no file that ends the workers: they do not even start."""
+        if self._worked:
+            return
+        try:
+            self.submit([]).result()
+        except BrokenProcessPool as error:
+            raise OutOfResource(
+                "the processes that decode files cannot be started",
+                "`--workers 0` decodes without them",
+            ) from error
+        self._worked = True
 
     def _one_by_one(self, tasks: Sequence[PartTask]) -> Decoded:
         results: list[PartResult] = []
