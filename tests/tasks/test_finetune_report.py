@@ -1,12 +1,10 @@
-"""What a fine-tuned model says of itself: numbers, page, card, learning curve, TensorBoard file."""
+"""What a fine-tuned model says of itself: numbers, page, card."""
 
 import json
 import re
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from html.parser import HTMLParser
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +21,16 @@ from mmcli.metrics.choice import measures_for
 from mmcli.report.confusion import confusion_chart
 from mmcli.report.residuals import residual_histogram
 from mmcli.store.reader import Store
-from mmcli.workflows.finetune_curve import learning_curve, share_rows
 from mmcli.workflows.finetune_report import finetune_page
 from mmcli.workflows.finetune_report_analysis import Analysis, analyse
 from mmcli.workflows.finetune_report_card import finetune_card
-from mmcli.workflows.finetune_scalars import crc32c, scalars_file
 from mmcli.workflows.fuse_contest import ContestConfig, contest_plan, contest_report, scored_rows
 from mmcli.workflows.fuse_data import FuseDataConfig, load_fuse_data
 from mmcli.workflows.fuse_fit import Contest, FitRun, FuseOptions, fit
 from mmcli.workflows.fuse_parts import worth
 from tests.conftest import picture, recording
 from tests.fusion.making import bits, everything, splits, write_store
+from tests.tasks.event_files import events_of
 
 METHOD = "early:concat"
 EVIL = '<script>alert(1)</script> & "洪水"'
@@ -348,152 +345,6 @@ def test_a_histogram_of_residuals() -> None:
     assert [2 * h / max(heights) for h in heights] == [2, 1, 0, 0, 1, 0, 0, 1]
     assert "mean -0.26" in chart
     assert "nothing to draw" in residual_histogram([float("nan")])
-
-
-# -- the learning curve ------------------------------------------------------------------------
-
-
-def test_shares_are_nested_whole_groups_whatever_the_order(tmp_path: Path) -> None:
-    rows = 60
-    speaker = [f"s{i % 9}" for i in range(rows)]
-    columns = {"label": ["a", "b"] * 30, "speaker": speaker}
-    store = Store.open(write_store(tmp_path / "s", {"text": np.ones((rows, 2))}, columns))
-    train = np.arange(0, rows, dtype=np.int64)[3:]
-    parts = share_rows(store, train, [0.1, 0.3, 0.7, 1.0], "speaker")
-    for smaller, larger in pairwise(parts):
-        assert set(smaller) < set(larger)
-    assert (parts[-1] == train).all() and len(parts[0]) >= 0.1 * len(train)
-    for part in parts:
-        inside = {speaker[row] for row in part}
-        assert inside.isdisjoint({speaker[row] for row in set(train) - set(part)})
-    back = share_rows(store, train[::-1].copy(), [0.3], "speaker")[0]
-    assert sorted(back) == sorted(parts[1])
-    alone = [len(part) for part in share_rows(store, train, [0.1, 0.5])]
-    assert alone == [6, 29]  # of 57, rounded up
-
-
-def test_more_rows_are_better_and_what_is_known_is_not_trained_again(tmp_path: Path) -> None:
-    rows = 400
-    rng = np.random.default_rng(0)
-    bit = rng.choice([-1, 1], rows)
-    vectors = {name: bits(rows, 40, bit, i, 0.8) for i, name in enumerate(("text", "image"))}
-    columns = {"label": np.where(bit > 0, "yes", "no").tolist(), "split": splits(rows)}
-    store = Store.open(write_store(tmp_path / "s", vectors, columns))
-    data = load_fuse_data(store, FuseDataConfig(LabelOptions("label")), "cpu", "fp32")
-    objective = objective_for("binary", data.labels.values[data.train], 2)
-    measure, specs = measures_for("classes")["accuracy"], [METHODS.get(METHOD)]
-    before = data.inputs.statistics()["input/text/pooled/mean"].copy()
-    said: list[str] = []
-
-    def curve(shares: Sequence[float], **known: Any) -> list[dict[str, Any]]:
-        run = FitRun((0,), checkpoint=tmp_path / "curve", resume="resume" in known)
-        known.pop("resume", None)
-        options = FuseOptions(epochs=8, width=8, lr=0.01)
-        return learning_curve(data, store, objective, measure, specs, options, run, shares,
-                              message=said.append, **known)  # fmt: skip
-
-    whole = {"method": METHOD, "best_single": "single:text", "epochs": 1,
-             "table": [{"model": METHOD, "accuracy": 0.99, "low": 0.9, "high": 1.0}]}  # fmt: skip
-    found = curve([1.0, 0.5, 0.004, 0.05], whole=whole)
-    assert [row["train rows"] for row in found] == [10, 100, 200]  # one row has one class
-    assert said[0].startswith("curve: 0.004 of the train rows is left out: every row of train has")
-    assert found[-1]["accuracy"] == 0.99 and found[0]["accuracy"] < found[1]["accuracy"] - 0.05
-    assert all(row["low"] <= row["accuracy"] <= row["high"] for row in found)
-    assert (data.inputs.statistics()["input/text/pooled/mean"] == before).all()
-    del said[:]
-    assert curve([0.05, 0.5], resume=True) == found[:2]
-    assert said == []  # both were kept
-
-
-# -- TensorBoard -------------------------------------------------------------------------------
-
-
-def bitwise_crc32c(data: bytes) -> int:
-    """The definition: a division by Castagnoli's polynomial, a bit at a time."""
-    found = 0xFFFFFFFF
-    for byte in data:
-        found ^= byte
-        for _ in range(8):
-            found = found >> 1 ^ (0x82F63B78 if found & 1 else 0)
-    return found ^ 0xFFFFFFFF
-
-
-def fields_of(data: bytes) -> list[tuple[int, Any]]:
-    """Field numbers and values of a protobuf message, nested ones as bytes."""
-    found, at = [], 0
-
-    def varint() -> int:
-        nonlocal at
-        value = shift = 0
-        while True:
-            value |= (data[at] & 0x7F) << shift
-            at, shift = at + 1, shift + 7
-            if data[at - 1] < 0x80:
-                return value
-
-    while at < len(data):
-        tag = varint()
-        size = {1: 8, 5: 4}.get(tag & 7)
-        if tag & 7 == 0:
-            found.append((tag >> 3, varint()))
-            continue
-        size = varint() if size is None else size
-        content = data[at : at + size]
-        form = {1: "<d", 5: "<f"}.get(tag & 7)
-        found.append((tag >> 3, struct.unpack(form, content)[0] if form else content))
-        at += size
-    return found
-
-
-def events_of(data: bytes) -> list[dict[int, Any]]:
-    """The events of a file, both checksums of each record checked."""
-    found, at = [], 0
-    while at < len(data):
-        (size,) = struct.unpack_from("<Q", data, at)
-        content = data[at + 12 : at + 12 + size]
-        for part, place in ((data[at : at + 8], at + 8), (content, at + 12 + size)):
-            value = bitwise_crc32c(part)
-            masked = ((value >> 15 | value << 17) + 0xA282EAD8) & 0xFFFFFFFF
-            assert struct.unpack_from("<I", data, place)[0] == masked
-        found.append(dict(fields_of(content)))
-        at += size + 16
-    return found
-
-
-HISTORY = [
-    {"epoch": 1, "loss": 1.5, "score": None, "step": 300, "lr": float("nan")},
-    {"epoch": 1, "loss": -0.25, "stage": "tune", "step": 1, "kept": True},
-    {"epoch": 7, "loss": 2},
-    {"stage": "tune", "seed": 3, "epoch": 2, "loss": 0.5, "step": 2},
-]
-
-
-def test_curves_as_events() -> None:
-    assert crc32c(b"123456789") == 0xE3069283  # RFC 3720's check value
-    first, *others = events_of(scalars_file(HISTORY))
-    assert first == {1: 0.0, 2: 0, 3: b"brain.Event:2"}
-    read = []
-    for event in others:
-        assert event[1] == event[2]  # no clock
-        values = [dict(fields_of(v)) for n, v in fields_of(event[5]) if n == 1]
-        read.append((event[2], {v[1].decode(): v[2] for v in values}))
-    assert read == [
-        (300, {"epoch": 1.0, "loss": 1.5}),
-        (1, {"tune/epoch": 1.0, "tune/loss": -0.25}),
-        (7, {"epoch": 7.0, "loss": 2.0}),
-        (2, {"tune/seed-3/epoch": 2.0, "tune/seed-3/loss": 0.5}),
-    ]
-    assert scalars_file(HISTORY) == scalars_file(HISTORY)
-    assert len(events_of(scalars_file([]))) == 1
-
-
-def test_tensorboard_reads_them(tmp_path: Path) -> None:
-    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    (tmp_path / "events.out.tfevents.mmcli").write_bytes(scalars_file(HISTORY))
-    found = accumulator.EventAccumulator(str(tmp_path))
-    found.Reload()
-    assert [(e.step, e.value) for e in found.Scalars("loss")] == [(300, 1.5), (7, 2.0)]
-    assert [(e.step, e.value) for e in found.Scalars("tune/loss")] == [(1, -0.25)]
 
 
 # -- the command -------------------------------------------------------------------------------

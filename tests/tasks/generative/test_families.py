@@ -9,7 +9,8 @@ import pytest
 from mmcli.workflows.finetune_generative import run
 from mmcli.workflows.finetune_generative_predict import GenerativePredict, predict_generative
 from tests.tasks.generative.making import COLOURS, config, rows, table
-from tests.tasks.generative.tiny_vlms import BUILDERS, torch
+from tests.tasks.generative.tiny_parts import torch
+from tests.tasks.generative.tiny_vlms import BUILDERS
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from mmcli.workflows.finetune_config import Listeners
 from mmcli.workflows.finetune_generative import run
 from mmcli.workflows.finetune_generative_rows import load_rows
 from tests.tasks.generative.making import config, rows, table, tiny
-from tests.tasks.generative.tiny_vlms import torch
+from tests.tasks.generative.tiny_parts import torch
 
 
 class Cut(Exception):

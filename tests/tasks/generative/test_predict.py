@@ -26,7 +26,7 @@ from mmcli.workflows.predict_source import SourceConfig
 from mmcli.workflows.verify import verify
 from tests.conftest import Run
 from tests.tasks.generative.making import COLOURS, config, lines, paint, rows, table, tiny
-from tests.tasks.generative.tiny_vlms import torch
+from tests.tasks.generative.tiny_parts import torch
 
 
 @pytest.fixture(scope="module")

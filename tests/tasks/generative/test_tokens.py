@@ -21,7 +21,8 @@ from mmcli.tasks.generative.tokens import (
     token_losses,
 )
 from tests.tasks.generative.making import tiny
-from tests.tasks.generative.tiny_vlms import BUILDERS, torch, transformers
+from tests.tasks.generative.tiny_parts import torch, transformers
+from tests.tasks.generative.tiny_vlms import BUILDERS
 
 PICTURES = [
     Image.effect_noise((44, 40), 90).convert("RGB"),

@@ -4,22 +4,22 @@ The configurations, processors and image processors are the real classes; the to
 fifty words and each family's own special tokens.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mmcli.engine.torch_stack import load_torch, load_transformers
+from tests.tasks.generative.tiny_blips import blip2_opt, blip2_t5, blip_caption, blip_vqa
+from tests.tasks.generative.tiny_parts import (
+    SIZE,
+    TEXT,
+    VISION,
+    clip_pictures,
+    save,
+    tokenizer,
+    torch,
+    transformers,
+)
 
-torch = load_torch()
-transformers = load_transformers()
-
-_VOCABULARY = """
-a of the what colour is where how many picture question answer describe in one sentence does image
-show red green blue white black square circle on left right yes no two three en caption photo and it
-system user assistant helpful ? . : , <vqa>
-"""
-WORDS = _VOCABULARY.split()
-_SIZE = 28
 #: The chat templates that the families' own repositories have, cut down to text and pictures.
 QWEN_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% if m['content'] is string %}"
@@ -42,45 +42,6 @@ LLAVA_TEMPLATE = (
     "{{ c['text'] + ' ' }}{% endfor %}{% endfor %}"
     "{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
 )
-_TEXT = {
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "max_position_embeddings": 256,
-}
-_VISION = {
-    "hidden_size": 24,
-    "intermediate_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "image_size": _SIZE,
-    "patch_size": 14,
-}
-
-
-def tokenizer(special: Sequence[str], **roles: str) -> Any:
-    """A word-level tokenizer; special: tokens beside <unk>; roles: `eos_token` and the like."""
-    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
-
-    every = ["<unk>", *special, *WORDS]
-    vocab = {word: number for number, word in enumerate(dict.fromkeys(every))}
-    core = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
-    core.normalizer = normalizers.Lowercase()
-    core.pre_tokenizer = pre_tokenizers.Split(Regex(r"\w+|<vqa>|[^\w\s]"), "removed", invert=True)
-    core.decoder = decoders.Sequence([decoders.Replace(Regex(r"$"), " "), decoders.Fuse()])
-    found = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=core, unk_token="<unk>", padding_side="right", **roles
-    )
-    found.add_special_tokens({"additional_special_tokens": list(special)})
-    return found
-
-
-def _save(folder: Path, model: Any, processor: Any) -> Path:
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return folder
 
 
 def _qwen(folder: Path, name: str, vision: dict[str, Any], text: dict[str, Any]) -> Path:
@@ -92,7 +53,7 @@ def _qwen(folder: Path, name: str, vision: dict[str, Any], text: dict[str, Any])
     )
     ids = words.convert_tokens_to_ids
     config = getattr(transformers, f"{name}Config")(
-        text_config={**_TEXT, "vocab_size": len(words), "eos_token_id": ids("<|im_end|>"), **text},
+        text_config={**TEXT, "vocab_size": len(words), "eos_token_id": ids("<|im_end|>"), **text},
         vision_config=vision,
         image_token_id=ids("<|image_pad|>"),
         video_token_id=ids("<|video_pad|>"),
@@ -109,7 +70,7 @@ def _qwen(folder: Path, name: str, vision: dict[str, Any], text: dict[str, Any])
     films = getattr(transformers, f"{kind}VideoProcessor")(patch_size=patch)
     processor = getattr(transformers, {"Qwen2VL": "Qwen2VLProcessor"}.get(name, f"{name}Processor"))
     made = processor(pictures, words, films, chat_template=QWEN_TEMPLATE)
-    return _save(folder, model, made)
+    return save(folder, model, made)
 
 
 def qwen2_vl(folder: Path) -> Path:
@@ -171,12 +132,12 @@ def smolvlm(folder: Path) -> Path:
     config = transformers.SmolVLMConfig(
         text_config={
             "model_type": "llama",
-            **_TEXT,
+            **TEXT,
             "vocab_size": len(words),
             "pad_token_id": ids("<pad>"),
             **end,
         },
-        vision_config=_VISION,
+        vision_config=VISION,
         image_token_id=ids("<image>"),
         scale_factor=2,
     )
@@ -184,22 +145,17 @@ def smolvlm(folder: Path) -> Path:
     model = transformers.SmolVLMForConditionalGeneration(config)
     model.generation_config.eos_token_id = end["eos_token_id"]
     pictures = transformers.SmolVLMImageProcessor(
-        size={"longest_edge": 2 * _SIZE}, max_image_size={"longest_edge": _SIZE}
+        size={"longest_edge": 2 * SIZE}, max_image_size={"longest_edge": SIZE}
     )
     films = transformers.SmolVLMVideoProcessor(
-        size={"longest_edge": _SIZE},
-        max_image_size={"longest_edge": _SIZE},
-        video_sampling={"fps": 1, "max_frames": 4, "video_size": {"longest_edge": _SIZE}},
+        size={"longest_edge": SIZE},
+        max_image_size={"longest_edge": SIZE},
+        video_sampling={"fps": 1, "max_frames": 4, "video_size": {"longest_edge": SIZE}},
     )
     made = transformers.SmolVLMProcessor(
         pictures, words, films, image_seq_len=1, chat_template=SMOL_TEMPLATE
     )
-    return _save(folder, model, made)
-
-
-def _clip_pictures(kind: str = "CLIPImageProcessor", **more: Any) -> Any:
-    size = {"height": _SIZE, "width": _SIZE}
-    return getattr(transformers, kind)(size=size, do_center_crop=False, **more)
+    return save(folder, model, made)
 
 
 def llava(folder: Path) -> Path:
@@ -210,13 +166,13 @@ def llava(folder: Path) -> Path:
     config = transformers.LlavaConfig(
         text_config={
             "model_type": "llama",
-            **_TEXT,
+            **TEXT,
             "vocab_size": len(words),
             "pad_token_id": ids("<pad>"),
             "eos_token_id": ids("</s>"),
             "bos_token_id": ids("<s>"),
         },
-        vision_config={"model_type": "clip_vision_model", **_VISION, "projection_dim": 24},
+        vision_config={"model_type": "clip_vision_model", **VISION, "projection_dim": 24},
         image_token_index=ids("<image>"),
         image_seq_length=4,
     )
@@ -224,7 +180,7 @@ def llava(folder: Path) -> Path:
     model = transformers.LlavaForConditionalGeneration(config)
     made = transformers.LlavaProcessor(
         transformers.CLIPImageProcessor(
-            size={"shortest_edge": _SIZE}, crop_size={"height": _SIZE, "width": _SIZE}
+            size={"shortest_edge": SIZE}, crop_size={"height": SIZE, "width": SIZE}
         ),
         words,
         patch_size=14,
@@ -232,7 +188,7 @@ def llava(folder: Path) -> Path:
         num_additional_image_tokens=1,
         chat_template=LLAVA_TEMPLATE,
     )
-    return _save(folder, model, made)
+    return save(folder, model, made)
 
 
 def paligemma(folder: Path) -> Path:
@@ -242,14 +198,14 @@ def paligemma(folder: Path) -> Path:
         eos_token="<eos>",
         pad_token="<pad>",
     )
-    pictures = transformers.SiglipImageProcessor(size={"height": _SIZE, "width": _SIZE})
+    pictures = transformers.SiglipImageProcessor(size={"height": SIZE, "width": SIZE})
     pictures.image_seq_length = 4
     made = transformers.PaliGemmaProcessor(pictures, words)
     ids = words.convert_tokens_to_ids
     config = transformers.PaliGemmaConfig(
         text_config={
             "model_type": "gemma",
-            **_TEXT,
+            **TEXT,
             "head_dim": 16,
             "vocab_size": len(words),
             "pad_token_id": ids("<pad>"),
@@ -258,7 +214,7 @@ def paligemma(folder: Path) -> Path:
         },
         vision_config={
             "model_type": "siglip_vision_model",
-            **_VISION,
+            **VISION,
             "vision_use_head": False,
         },
         image_token_index=ids("<image>"),
@@ -266,7 +222,7 @@ def paligemma(folder: Path) -> Path:
         hidden_size=32,
     )
     torch.manual_seed(1)
-    return _save(folder, transformers.PaliGemmaForConditionalGeneration(config), made)
+    return save(folder, transformers.PaliGemmaForConditionalGeneration(config), made)
 
 
 def florence2(folder: Path) -> Path:
@@ -283,7 +239,7 @@ def florence2(folder: Path) -> Path:
     words.backend_tokenizer.post_processor = TemplateProcessing(
         single="<s> $A </s>", special_tokens=[("<s>", ids("<s>")), ("</s>", ids("</s>"))]
     )
-    pictures = _clip_pictures()
+    pictures = clip_pictures()
     pictures.image_seq_length = 2
     config = transformers.Florence2Config(
         text_config={
@@ -317,137 +273,7 @@ def florence2(folder: Path) -> Path:
     torch.manual_seed(1)
     model = transformers.Florence2ForConditionalGeneration(config)
     made = transformers.Florence2Processor(pictures, words)
-    return _save(folder, model, made)
-
-
-def _bert_words() -> Any:
-    from tokenizers.processors import TemplateProcessing
-
-    words = tokenizer(
-        ["[PAD]", "[CLS]", "[SEP]", "[DEC]"],
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        pad_token="[PAD]",
-        bos_token="[DEC]",
-    )
-    ids = words.convert_tokens_to_ids
-    words.backend_tokenizer.post_processor = TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        special_tokens=[("[CLS]", ids("[CLS]")), ("[SEP]", ids("[SEP]"))],
-    )
-    return words
-
-
-def _blip(folder: Path, kind: str) -> Path:
-    words = _bert_words()
-    ids = words.convert_tokens_to_ids
-    config = transformers.BlipConfig(
-        text_config={
-            "vocab_size": len(words),
-            "hidden_size": 32,
-            "intermediate_size": 48,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "max_position_embeddings": 64,
-            "bos_token_id": ids("[DEC]"),
-            "sep_token_id": ids("[SEP]"),
-            "eos_token_id": ids("[SEP]"),
-            "pad_token_id": ids("[PAD]"),
-        },
-        vision_config=_VISION | {"hidden_size": 32, "initializer_range": 0.02},
-    )
-    torch.manual_seed(1)
-    model = getattr(transformers, kind)(config)
-    pictures = transformers.BlipImageProcessor(size={"height": _SIZE, "width": _SIZE})
-    return _save(folder, model, transformers.BlipProcessor(pictures, words))
-
-
-def blip_vqa(folder: Path) -> Path:
-    return _blip(folder, "BlipForQuestionAnswering")
-
-
-def blip_caption(folder: Path) -> Path:
-    return _blip(folder, "BlipForConditionalGeneration")
-
-
-def _blip2(folder: Path, text: Callable[[Any], dict[str, Any]], words: Any) -> Path:
-    pictures = transformers.BlipImageProcessor(size={"height": _SIZE, "width": _SIZE})
-    made = transformers.Blip2Processor(pictures, words, num_query_tokens=3)
-    config = transformers.Blip2Config(
-        vision_config=_VISION | {"initializer_range": 0.02},
-        qformer_config={
-            "vocab_size": 30,
-            "hidden_size": 24,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "intermediate_size": 32,
-            "encoder_hidden_size": 24,
-            "hidden_dropout_prob": 0.0,
-            "attention_probs_dropout_prob": 0.0,
-        },
-        text_config=text(words),
-        num_query_tokens=3,
-        image_token_index=words.convert_tokens_to_ids("<image>"),
-    )
-    torch.manual_seed(1)
-    return _save(folder, transformers.Blip2ForConditionalGeneration(config), made)
-
-
-def blip2_opt(folder: Path) -> Path:
-    from tokenizers.processors import TemplateProcessing
-
-    words = tokenizer(
-        ["<pad>", "</s>", "<image>"], bos_token="</s>", eos_token="</s>", pad_token="<pad>"
-    )
-    words.backend_tokenizer.post_processor = TemplateProcessing(
-        single="</s> $A", special_tokens=[("</s>", words.convert_tokens_to_ids("</s>"))]
-    )
-
-    def text(words: Any) -> dict[str, Any]:
-        ids = words.convert_tokens_to_ids
-        return {
-            "model_type": "opt",
-            "vocab_size": len(words),
-            "hidden_size": 32,
-            "word_embed_proj_dim": 32,
-            "ffn_dim": 48,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "max_position_embeddings": 128,
-            "pad_token_id": ids("<pad>"),
-            "bos_token_id": ids("</s>"),
-            "eos_token_id": ids("</s>"),
-            "dropout": 0.0,
-        }
-
-    return _blip2(folder, text, words)
-
-
-def blip2_t5(folder: Path) -> Path:
-    from tokenizers.processors import TemplateProcessing
-
-    words = tokenizer(["<pad>", "</s>", "<image>"], eos_token="</s>", pad_token="<pad>")
-    words.backend_tokenizer.post_processor = TemplateProcessing(
-        single="$A </s>", special_tokens=[("</s>", words.convert_tokens_to_ids("</s>"))]
-    )
-
-    def text(words: Any) -> dict[str, Any]:
-        ids = words.convert_tokens_to_ids
-        return {
-            "model_type": "t5",
-            "vocab_size": len(words),
-            "d_model": 32,
-            "d_kv": 16,
-            "d_ff": 48,
-            "num_layers": 1,
-            "num_heads": 2,
-            "pad_token_id": ids("<pad>"),
-            "eos_token_id": ids("</s>"),
-            "decoder_start_token_id": ids("<pad>"),
-            "dropout_rate": 0.0,
-        }
-
-    return _blip2(folder, text, words)
+    return save(folder, model, made)
 
 
 #: Every named family, the two heads of BLIP and the two language models of BLIP-2.
