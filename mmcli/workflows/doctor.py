@@ -41,6 +41,7 @@ NEEDED: dict[str, tuple[str, ...]] = {
     "num2words": ("num2words",),
     "braceexpand": ("braceexpand",),
     "fsspec": ("fsspec",),
+    "py3langid": ("py3langid",),
     "peft": ("peft",),  # last: it imports many of the others
 }
 
