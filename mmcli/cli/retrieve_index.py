@@ -40,7 +40,12 @@ TUNE_EPILOG = """\b
 Examples:
   mmcli retrieve tune index --target-recall 0.99
   mmcli retrieve tune index --target-recall 0.9 --dry-run --json
-  mmcli retrieve tune index --store moved/store"""
+  mmcli retrieve tune index --store moved/store
+
+\b
+An index that was added to, removed from, folded or merged is measured as it is now: on its store
+where that has all its rows, else on the vectors that it keeps. Of codes (SQ8, PQ) these are
+decoded, and the recall, marked `codes`, tells what lists miss, not what codes lose."""
 
 
 def register(app: typer.Typer) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from mmcli.index import on_disk
 from mmcli.index.build import Metric, empty, inverted_lists, ready, train
-from mmcli.index.factory import candidates, index_bytes, list_count, training_size
+from mmcli.index.factory import candidates, index_bytes, list_count, probes, training_size
 from mmcli.index.neighbours import (
     Blocks,
     ExactNeighbours,
@@ -176,6 +176,8 @@ def given_index(
     sample = Sample.draw(blocks, n, dim, rows, metric, seed)
     if not index.is_trained:
         train(index, sample.train, factory, n)
+    if lists is not None and lists.nprobe == 1:
+        lists.nprobe = probes(lists.nlist)
     queries = (sample.queries, sample.queried) if measured else None
     return Choice(index, factory, queries, build_s=time.perf_counter() - began)
 

@@ -1,10 +1,12 @@
 """Segments of an index into one, without the rows that were taken out and without training again.
 
-Lists and codes are moved as they are; only a graph is built anew when nodes must leave it. Rows
-keep their order and are counted from 0. Knows nothing about items or files.
+Lists and codes are moved as they are; only a graph is built anew when nodes must leave it. Lists on
+disk are written to another file, one at a time. Rows keep their order and are counted from 0. Knows
+nothing about items.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import faiss
@@ -13,7 +15,8 @@ import numpy as np
 from mmcli.core.errors import UsageError
 from mmcli.index.build import inverted_lists
 from mmcli.index.filtering import Mask
-from mmcli.index.segments import share_quantiser
+from mmcli.index.on_disk import file_head, let_go, mapped_lists
+from mmcli.index.segments import empty_addition, share_quantiser
 
 #: Vectors given back at a time where they have to be added again.
 BLOCK_ROWS = 16_384
@@ -49,6 +52,53 @@ def fold(
             "rows cannot be moved out of an index of this kind",
             "build it again from its store: `retrieve index … --force`",
         ) from error
+
+
+def fold_to_file(read: Callable[[], Any], additions: Sequence[Any], keep: Mask, path: Path) -> None:
+    """Write the kept rows of lists on disk and of their additions to `path`.
+
+    read: maps the built index, each time anew. keep: `(rows,)`. In memory are one list and 9 bytes
+    a row.
+    """
+    built = read()
+    parts = [built, *additions]
+    starts = np.cumsum([0, *(part.ntotal for part in parts)])
+    renumbered = np.cumsum(keep, dtype=np.int64) - 1
+    sizes = np.zeros(built.nlist, np.int64)
+    for part, start in zip(parts, starts[:-1], strict=True):
+        for number in range(built.nlist):
+            sizes[number] += int(keep[start + _ids(part.invlists, number)].sum())
+    shape = read()
+    with open(path, "wb") as file:
+        file.write(file_head(empty_addition(shape), sizes))
+        for number in range(built.nlist):
+            ids = []
+            for part, start in zip(parts, starts[:-1], strict=True):
+                rows = start + _ids(part.invlists, number)
+                inside = keep[rows]
+                ids.append(renumbered[rows[inside]])
+                file.write(_codes(part.invlists, number)[inside].tobytes())
+            file.write(np.concatenate(ids).astype("<i8").tobytes())
+            for part in parts:
+                mapped = mapped_lists(part)
+                if mapped is not None:
+                    let_go(mapped)
+
+
+def _ids(lists: Any, number: int) -> Any:
+    """The rows of one inverted list, a copy `(size,)`."""
+    size = lists.list_size(number)
+    if not size:
+        return np.empty(0, np.int64)
+    return faiss.rev_swig_ptr(lists.get_ids(number), size).copy()
+
+
+def _codes(lists: Any, number: int) -> Any:
+    """The codes of one inverted list as they lie there, `(size, code bytes)`."""
+    size, width = lists.list_size(number), lists.code_size
+    if not size:
+        return np.empty((0, width), np.uint8)
+    return faiss.rev_swig_ptr(lists.get_codes(number), size * width).reshape(size, width)
 
 
 def _merged(parts: Sequence[Any], keep: Mask, starts: Any) -> Any:
@@ -102,12 +152,13 @@ def _vectors(index: Any, rows: Any) -> Any:
     return index.reconstruct_batch(np.asarray(rows, np.int64))
 
 
-def vectors_of(index: Any, rows: Any) -> Any:
-    """Vectors `(rows, dim)` as exactly as an index keeps them. Raises UsageError if it cannot."""
+def blocks_of_rows(index: Any, rows: Any, hint: str) -> Iterator[Any]:
+    """Vectors of some rows in blocks `(n, dim)`, as exactly as an index keeps them.
+
+    index: FAISS's own. Raises UsageError, with the hint, for a kind that cannot.
+    """
     try:
-        return _vectors(index, rows)
+        for at in range(0, len(rows), BLOCK_ROWS):
+            yield _vectors(index, rows[at : at + BLOCK_ROWS])
     except RuntimeError as error:
-        raise UsageError(
-            "an index of this kind does not give vectors back",
-            "build one of both stores instead: `mmcli store concat`, then `retrieve index`",
-        ) from error
+        raise UsageError("an index of this kind does not give vectors back", hint) from error

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from mmcli.core.errors import BadInput
 
 Rows = NDArray[np.int64]
+#: The stem of a file of vectors that was folded together.
+FOLDED = "index-built"
 
 
 def additions_of(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -30,6 +32,13 @@ def n_removed(manifest: Mapping[str, Any]) -> int:
     """How many rows were taken out."""
     entry = manifest.get("tombstones")
     return int(entry["rows"]) if isinstance(entry, Mapping) else len(entry or [])
+
+
+def is_as_built(manifest: Mapping[str, Any]) -> bool:
+    """Whether nothing was added, taken out, folded or merged since the index was built."""
+    changed = additions_of(manifest) or n_removed(manifest)
+    told = manifest.get("added_from") or manifest.get("merged")
+    return not (changed or told or str(manifest["index"]).startswith(f"{FOLDED}."))
 
 
 def living_files(manifest: Mapping[str, Any]) -> list[str]:
@@ -81,19 +90,22 @@ def open_vectors(folder: Path, manifest: Mapping[str, Any]) -> Any:
     """The index to search: FAISS's own, or its segments together where it has changed."""
     from mmcli.index.search import read_index
 
-    built = read_index(
-        folder / manifest["index"],
-        manifest["dim"],
-        manifest["rows"],
-        on_disk=bool(manifest.get("on_disk")),
-        setting=manifest.get("search"),
-    )
+    def read(part: Mapping[str, Any]) -> Any:
+        return read_index(
+            folder / part["index"],
+            manifest["dim"],
+            part["rows"],
+            on_disk=bool(manifest.get("on_disk")),
+            setting=manifest.get("search"),
+        )
+
+    built = read(manifest)
     more = additions_of(manifest)
     if not more and not n_removed(manifest):
         return built
     from mmcli.index.segments import LivingIndex
 
-    parts = [read_index(folder / part["index"], manifest["dim"], part["rows"]) for part in more]
+    parts = [read(part) for part in more]
     keep = kept_rows(folder, manifest) if n_removed(manifest) else None
     return LivingIndex(built, parts, keep)
 

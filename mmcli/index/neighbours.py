@@ -39,8 +39,12 @@ class HeldOut:
     truth: Rows
 
     def found(self, index: Any) -> Rows:
-        """What an index finds for them, `(n, DEPTH)`, without the queries themselves."""
-        _, rows = bounded_search(index, self.queries, self.depth)
+        """What an index finds for them, `(n, DEPTH)`, without the queries themselves.
+
+        index: FAISS's own, or a LivingIndex.
+        """
+        look = bounded_search if isinstance(index, faiss.Index) else type(index).search
+        _, rows = look(index, self.queries, self.depth)
         return without(rows, self.own) if self.inside else np.asarray(rows, np.int64)
 
     @property
@@ -60,7 +64,9 @@ class HeldOut:
 
 
 def recall_interval(recalls: NDArray[np.float64], seed: int = 0) -> tuple[float, float, float]:
-    """The mean recall and its bootstrap interval at 95 %."""
+    """The mean recall and its bootstrap interval at 95 %; of a single query, from 0 to 1."""
+    if len(recalls) < 2:
+        return float(recalls.mean()), 0.0, 1.0
     found = bootstrap_means(recalls[:, None], RESAMPLES, seed)
     return float(found.value[0]), float(found.low[0]), float(found.high[0])
 

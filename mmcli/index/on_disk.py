@@ -25,7 +25,8 @@ Blocks = Callable[[], Iterable[Vectors]]
 CHUNK_BYTES = 64 << 20
 #: Bytes of lists that searches may leave mapped before they are let go.
 MAPPED_BYTES = 256 << 20
-_ID = np.dtype("<i8").itemsize
+#: Bytes of a row's number.
+ID_BYTES = np.dtype("<i8").itemsize
 
 
 def mappable(index: Any, factory: str) -> Any:
@@ -63,8 +64,8 @@ def write(
         on_rows(start // 2)
     sizes = np.bincount(of_row, minlength=index.nlist).astype(np.int64)
     width = int(index.code_size)
-    head = _head(index, sizes)
-    starts = len(head) + np.concatenate([[0], np.cumsum(sizes * (width + _ID))])
+    head = file_head(index, sizes)
+    starts = len(head) + np.concatenate([[0], np.cumsum(sizes * (width + ID_BYTES))])
     with open(path, "wb") as file:
         file.write(head)
         file.flush()
@@ -101,7 +102,7 @@ def bounded_search(index: Any, queries: Vectors, k: int) -> tuple[Vectors, NDArr
     found = []
     for at in range(0, len(queries), step):
         found.append(index.search(queries[at : at + step], k))
-        _let_go(lists)
+        let_go(lists)
     return np.concatenate([s for s, _ in found]), np.concatenate([r for _, r in found])
 
 
@@ -115,7 +116,7 @@ def mapped_lists(index: Any) -> Any | None:
     return lists if isinstance(lists, faiss.OnDiskInvertedLists) else None
 
 
-def _let_go(lists: Any) -> None:
+def let_go(lists: Any) -> None:
     """Tell the kernel that mapped pages need not stay in this process, where it can be told."""
     advice = getattr(mmap, "MADV_DONTNEED", None)
     if advice is None or not lists.totsize:
@@ -140,11 +141,12 @@ def _chunks(blocks: Blocks, size: int) -> Iterable[Vectors]:
         yield np.concatenate(waiting)
 
 
-def _head(index: Any, sizes: NDArray[np.int64]) -> bytes:
-    """What the file says before the lists: the index, then the size of each.
+def file_head(index: Any, sizes: NDArray[np.int64]) -> bytes:
+    """What the file says before the lists: the index, which is empty, then the size of each.
 
-    The lists come last in every index that is `mappable`: empty ones as the sparse form of `ilar`,
-    without an entry, full ones as the sizes of all (FAISS, impl/index_write.cpp).
+    Of every list all codes follow, then all ids. The lists come last in every index that is
+    `mappable`: empty ones as the sparse form of `ilar`, without an entry, full ones as the sizes of
+    all (FAISS, impl/index_write.cpp).
     """
     bare = faiss.clone_index(index)
     bare.ntotal = int(sizes.sum())
@@ -180,5 +182,5 @@ def _write_runs(
         here = int(lists[low])
         at, done = int(starts[here]), int(filled[here])
         os.pwrite(file, codes[low:high].tobytes(), at + done * width)
-        os.pwrite(file, ids[low:high].tobytes(), at + int(sizes[here]) * width + done * _ID)
+        os.pwrite(file, ids[low:high].tobytes(), at + int(sizes[here]) * width + done * ID_BYTES)
         filled[here] += high - low

@@ -57,8 +57,21 @@ def read_index(
             f" its manifest says {rows} of {dim}",
             "build the index again",
         )
+    _mark_transforms(index)
     apply(index, setting or {})
     return index
+
+
+def _mark_transforms(index: Any) -> None:
+    """Note which maps before an index can be undone: FAISS 1.15 reads whitening (PCAW) as one."""
+    inner: Any = faiss.downcast_index(index)
+    if not isinstance(inner, faiss.IndexPreTransform):
+        return
+    chain: Any = inner.chain
+    for number in range(chain.size()):
+        transform: Any = faiss.downcast_VectorTransform(chain.at(number))
+        if isinstance(transform, faiss.LinearTransform):
+            transform.set_is_orthonormal()
 
 
 def combine(vectors: Sequence[Vectors], weights: Sequence[float], metric: Metric) -> Vectors:

@@ -92,7 +92,7 @@ def share_quantiser(built: Any, addition: Any) -> None:
     The built index must outlive it.
     """
     lists, own = inverted_lists(built), inverted_lists(addition)
-    if lists is None or own is None:
+    if lists is None or own is None or addition is built:
         return
     own.own_fields = False
     own.quantizer = lists.quantizer

@@ -81,6 +81,9 @@ def add_rows(
         changed |= tombstones(change, keep)
         if config.sync:
             changed["store"] = _store_entry(config.store)
+        elif added:
+            others = list(manifest.get("added_from") or [])
+            changed["added_from"] = [*others, _store_entry(config.store)]
         final = settle(change, {**manifest, **changed}, keep, config.compact, message)
         return report_of(config.index, final) | report
 

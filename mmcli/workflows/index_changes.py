@@ -3,7 +3,7 @@
 Knows the files and entries of a manifest; nothing of how rows were chosen. Prints nothing.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from mmcli.core.errors import BadInput, UsageError
+from mmcli.core.errors import BadInput
 from mmcli.index.changing import IndexChange
 from mmcli.index.layout import generation_of, own_entries
 from mmcli.index.living import additions_of, item_files, n_removed, total_rows
@@ -26,7 +26,8 @@ REMOVED_SHARE = 0.2
 ADDED_SHARE, ADDED_ROWS = 0.1, 1000
 #: Every addition costs a search a little; so many of them become one.
 MOST_ADDITIONS = 8
-#: Columns that say which modality a row of an index is of, where it has several.
+#: Columns that say which modality a row of an index is of, where it has several; the second where
+#: the store has a column of the first name.
 LABELS = ("modality", "indexed_modality")
 
 
@@ -34,6 +35,13 @@ def ids_of(files: Sequence[Path]) -> pa.ChunkedArray:
     """The id of every row, those taken out among them."""
     columns = [columns_of(file, ["id"])["id"].cast(pa.string()) for file in files]
     return pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.string())
+
+
+def modality_column(names: Sequence[str], modalities: Collection[str]) -> str | None:
+    """The column of an index with these columns that says of which modality a row is, if any."""
+    if len(modalities) < 2:
+        return None
+    return next((name for name in reversed(LABELS) if name in names), None)
 
 
 def columns_of(file: Path, columns: Sequence[str]) -> pa.Table:
@@ -81,13 +89,7 @@ def settle(
     message: Callable[[str], None],
 ) -> dict[str, Any]:
     """Commit, the files folded together first where that is asked for or due."""
-    if compact and manifest.get("on_disk"):
-        raise UsageError(
-            f"`{change.path}` has its lists on disk, which cannot be folded",
-            "leave `--compact` out, or build it again: `retrieve index … --force`",
-        )
-    due = _is_due(manifest, keep) and not manifest.get("on_disk")
-    if compact or (due and compact is None):
+    if compact or (compact is None and keep.any() and _is_due(manifest, keep)):
         message(
             f"folding {total_rows(manifest)} rows, {int((~keep).sum())} of them taken out, into one"
         )
@@ -160,7 +162,8 @@ def _count_modalities(folder: Path, manifest: dict[str, Any], keep: NDArray[np.b
         manifest["modalities"] = {names[0]: int(keep.sum())}
     elif names:
         files = item_files(folder, manifest)
-        label = next(n for n in LABELS if n in pq.read_schema(files[0]).names)
+        label = modality_column(pq.read_schema(files[0]).names, names)
+        assert label is not None
         tables = [columns_of(file, [label]) for file in files]
         if sum(map(len, tables)) == len(keep):
             left = pa.concat_tables(tables).filter(pa.array(keep))

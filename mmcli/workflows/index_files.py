@@ -3,7 +3,7 @@
 Knows FAISS files, items and keywords; which rows, and when, is decided elsewhere. Prints nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,13 @@ import pyarrow.parquet as pq
 from mmcli.index.build import inverted_lists, ready
 from mmcli.index.changing import IndexChange
 from mmcli.index.filtering import Mask
-from mmcli.index.folding import fold
+from mmcli.index.folding import fold, fold_to_file
 from mmcli.index.items import ItemWriter
 from mmcli.index.search import read_index
 from mmcli.index.segments import empty_addition
 from mmcli.store.atomic import atomic_file
 from mmcli.store.reader import Store
-from mmcli.workflows.index_changes import LABELS, columns_of, fitted
+from mmcli.workflows.index_changes import columns_of, fitted, modality_column
 from mmcli.workflows.index_rows import IndexPart
 
 
@@ -37,7 +37,7 @@ def write_rows(
                 addition.add(ready(block, manifest["metric"]))
     entry = write_addition(change, addition)
     schema = pq.read_schema(change.path / manifest["items"])
-    tables, left = _tables(store, parts, schema)
+    tables, left = _tables(store, parts, schema, manifest.get("modalities") or {})
     write_items(change, schema, tables, entry)
     return entry, left
 
@@ -46,7 +46,7 @@ def open_trained(folder: Path, manifest: Mapping[str, Any]) -> Any:
     """The built index for what it was trained to, its lists left on the disk where they can be."""
     path = str(folder / manifest["index"])
     try:
-        return faiss.read_index(path, faiss.IO_FLAG_MMAP)
+        return faiss.read_index(path, faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
     except RuntimeError:
         return read_index(Path(path), manifest["dim"], manifest["rows"])
 
@@ -85,11 +85,12 @@ def write_items(change: IndexChange, schema: pa.Schema, tables: Any, entry: dict
 
 
 def _tables(
-    store: Store, parts: Sequence[IndexPart], schema: pa.Schema
+    store: Store, parts: Sequence[IndexPart], schema: pa.Schema, modalities: Collection[str]
 ) -> tuple[list[pa.Table], list[str]]:
     """The items of the parts, fitted to the index's columns."""
     names = [n for n in store.columns if n in schema.names]
-    label = next((n for n in LABELS if n in schema.names and n not in store.columns), None)
+    label = modality_column(schema.names, modalities)
+    names = [name for name in names if name != label]
     left = [n for n in store.columns if n not in schema.names and not n.startswith("has_")]
     found = []
     for part in parts:
@@ -103,6 +104,31 @@ def _tables(
     return found, left
 
 
+def _fold_vectors(
+    folder: Path,
+    manifest: Mapping[str, Any],
+    first: Mapping[str, Any],
+    more: Sequence[Mapping[str, Any]],
+    keep: Mask,
+    stem: str,
+    path: Path,
+) -> None:
+    mapped = bool(manifest.get("on_disk"))
+
+    def read(part: Mapping[str, Any]) -> Any:
+        name = folder / part["index"]
+        return read_index(name, manifest["dim"], part["rows"], on_disk=mapped)
+
+    if mapped:
+        fold_to_file(lambda: read(first), [read(part) for part in more], keep, path)
+        return
+    trained = open_trained(folder, manifest) if stem == "added" else None
+    index = fold(lambda: read(first), [read(part) for part in more], keep, trained)
+    if trained is not None:
+        forget_quantiser(index)
+    faiss.write_index(index, str(path))
+
+
 def fold_files(
     change: IndexChange,
     manifest: Mapping[str, Any],
@@ -112,19 +138,12 @@ def fold_files(
     stem: str,
 ) -> dict[str, Any]:
     """Write the kept rows of some segments as one; the entry of that."""
-    dim = manifest["dim"]
-    trained = open_trained(change.path, manifest) if stem == "added" else None
-    index = fold(
-        lambda: read_index(change.path / first["index"], dim, first["rows"]),
-        [read_index(change.path / part["index"], dim, part["rows"]) for part in more],
-        keep,
-        trained,
-    )
-    if trained is not None:
-        forget_quantiser(index)
-    entry = {"index": change.name(f"index-{stem}", ".faiss"), "rows": int(index.ntotal)}
+    entry: dict[str, Any] = {
+        "index": change.name(f"index-{stem}", ".faiss"),
+        "rows": int(keep.sum()),
+    }
     with atomic_file(change.path / entry["index"]) as path:
-        faiss.write_index(index, str(path))
+        _fold_vectors(change.path, manifest, first, more, keep, stem, Path(path))
     files = [change.path / part["items"] for part in (first, *more)]
     schema = pq.read_schema(files[0])
     entry["items"] = change.name(f"items-{stem}", ".parquet")

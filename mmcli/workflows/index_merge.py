@@ -4,7 +4,7 @@ Nothing is trained and no store is read. Prints nothing.
 """
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mmcli.core.errors import BadInput, SpaceMismatch, UsageError
+from mmcli.index import on_disk
 from mmcli.index.build import ready
-from mmcli.index.folding import BLOCK_ROWS, fold, vectors_of
+from mmcli.index.folding import blocks_of_rows, fold, fold_to_file
 from mmcli.index.items import ItemWriter
 from mmcli.index.keyword import write_keywords
 from mmcli.index.layout import IndexWriter, check, open_index, refuse_overwrite
@@ -67,11 +68,10 @@ def merge_indexes(
         return {"dry_run": True, **report}
     message(f"{report['rows']} rows into {first.get('factory')}")
     with IndexWriter(config.output, config.force) as writer:
-        index = _vectors(config, first, second, keep, other)
         with atomic_file(writer.path / writer.name("index", ".faiss")) as path:
-            faiss.write_index(index, str(path))
+            _write_vectors(config, first, second, keep, other, Path(path))
         _items(writer, config, first, second, keep, other)
-        content = _content(writer, config, first, second, int(index.ntotal))
+        content = _content(writer, config, first, second, report["rows"])
         manifest = writer.commit(content)
     return report_of(config.output, manifest) | report
 
@@ -93,12 +93,6 @@ def _check_same(config: MergeConfig, first: Mapping[str, Any], second: Mapping[s
                 f" {', '.join(second.get('modalities') or {})}",
                 "build one of a store with both: `retrieve index --modality a,b`",
             )
-    for path, manifest in ((config.first, first), (config.second, second)):
-        if manifest.get("on_disk"):
-            raise UsageError(
-                f"`{path}` has its lists on disk, which cannot be merged",
-                "join the stores with `mmcli store concat` and build anew",
-            )
 
 
 def _kept(config: MergeConfig, first: Mapping[str, Any], second: Mapping[str, Any]) -> Any:
@@ -117,33 +111,64 @@ def _kept(config: MergeConfig, first: Mapping[str, Any], second: Mapping[str, An
     return keep & ~both, other
 
 
-def _vectors(
+def _write_vectors(
     config: MergeConfig,
     first: Mapping[str, Any],
     second: Mapping[str, Any],
     keep: Any,
     other: Any,
-) -> Any:
-    """The first index, its additions and the rows of the second folded together."""
-    one, two = Path(config.first), Path(config.second)
+    path: Path,
+) -> None:
+    """The first index, its additions and the rows of the second folded together, in a file.
 
-    def read(folder: Path, part: Mapping[str, Any]) -> Any:
-        return read_index(folder / part["index"], first["dim"], part["rows"])
-
-    shape = read(one, first)  # which must outlive what is made of it
+    Where the first has its lists on disk, those of the second are written beside `path` before.
+    """
+    one = Path(config.first)
+    mapped = bool(first.get("on_disk"))
+    blocks = _blocks_of_second(config, second, other)
+    metric: Any = first["metric"]
+    shape = _read(one, first, first)  # which must outlive what is made of it
     added = empty_addition(shape)
-    start = 0
-    built = read(two, second)
-    for part in [second, *additions_of(second)]:
-        index = built if part is second else read(two, part)
-        share_quantiser(built, index)
-        rows = np.flatnonzero(other[start : start + part["rows"]])
-        start += part["rows"]
-        for at in range(0, len(rows), BLOCK_ROWS):
-            added.add(ready(vectors_of(index, rows[at : at + BLOCK_ROWS]), first["metric"]))
-    parts = [*(read(one, part) for part in additions_of(first)), added]
     counts = np.concatenate([keep, np.ones(int(other.sum()), bool)])
-    return fold(lambda: read(one, first), parts, counts)
+    parts = [_read(one, first, part) for part in additions_of(first)]
+    if not mapped:
+        for block in blocks():
+            added.add(ready(block, metric))
+        folded = fold(lambda: _read(one, first, first), [*parts, added], counts)
+        faiss.write_index(folded, str(path))
+        return
+    beside = path.with_name(path.name + ".second")
+    try:
+        on_disk.write(added, blocks, int(other.sum()), metric, beside)
+        parts.append(on_disk.open_mapped(beside))
+        fold_to_file(lambda: _read(one, first, first), parts, counts, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _blocks_of_second(
+    config: MergeConfig, second: Mapping[str, Any], other: Any
+) -> Callable[[], Iterator[Any]]:
+    """The vectors of the second index that go in, as exactly as it keeps them."""
+    two = Path(config.second)
+    hint = "build one of both stores instead: `mmcli store concat`, then `retrieve index`"
+
+    def blocks() -> Iterator[Any]:
+        start = 0
+        built = _read(two, second, second)
+        for part in [second, *additions_of(second)]:
+            index = built if part is second else _read(two, second, part)
+            share_quantiser(built, index)
+            rows = np.flatnonzero(other[start : start + part["rows"]])
+            start += part["rows"]
+            yield from blocks_of_rows(index, rows, hint)
+
+    return blocks
+
+
+def _read(folder: Path, manifest: Mapping[str, Any], part: Mapping[str, Any]) -> Any:
+    mapped = bool(manifest.get("on_disk"))
+    return read_index(folder / part["index"], manifest["dim"], part["rows"], on_disk=mapped)
 
 
 def _items(
@@ -178,7 +203,7 @@ def _content(
     rows: int,
 ) -> dict[str, Any]:
     """The manifest: the first's, its query towers copied, with both sources named."""
-    left = ("additions", "files", "generation", "manifest_sha256", "keywords", "measured_recall")
+    left = ("additions", "added_from", "files", "generation", "manifest_sha256", "keywords")
     content = {key: value for key, value in first.items() if key not in left}
     queries: dict[str, Any] = {}
     for modality, entry in (first.get("queries") or {}).items():

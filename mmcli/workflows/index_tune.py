@@ -1,6 +1,6 @@
 """`retrieve tune`: another recall for an index that is built, by how far its searches look.
 
-Measures with held-out rows of the store that the index was made of; only the manifest changes.
+Measures with rows of the index that do not find themselves; only the manifest changes.
 """
 
 from dataclasses import dataclass
@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 
 from mmcli.core.errors import BadInput
+from mmcli.index.changing import IndexChange
 from mmcli.index.layout import check, open_index
-from mmcli.store.atomic import DirectoryLock
-from mmcli.store.manifest import MANIFEST, file_record, write_manifest
-from mmcli.store.reader import Store
-from mmcli.workflows.index_build import blocks_of, plan_index
-from mmcli.workflows.index_config import TARGET, IndexConfig, Listeners, check_target
+from mmcli.index.living import living_files, open_vectors
+from mmcli.workflows.index_config import TARGET, Listeners, check_target
 from mmcli.workflows.index_vectors import reached_of
 
 
@@ -34,57 +32,41 @@ class TuneConfig:
 def tune_index(config: TuneConfig, listeners: Listeners | None = None) -> dict[str, Any]:
     """Find the fastest setting that reaches the recall, and make it the index's.
 
-    Raises BadInput when the store is not there or no longer what the index was made of, UsageError
-    for a recall that is none.
+    An index that has changed since it was built is measured as it is now. Raises BadInput when the
+    vectors to measure it on are not there, UsageError for a recall that is none.
     """
     listeners = listeners or Listeners()
     check_target(config.target_recall)
     folder = Path(config.index)
     manifest = open_index(folder)
-    check(folder, manifest, [manifest["index"]], config.verify)
-    store = _store(config, manifest)
-    names = tuple(manifest["modalities"])
-    # keys that are in the index's space already are taken as they are
-    plain = all(store.keys.get(name, {}).get("space") == manifest["space"] for name in names)
-    plan = plan_index(
-        IndexConfig(
-            store=str(store.path),
-            output="",
-            modalities=names,
-            aligner=None if plain else (manifest.get("aligner") or {}).get("path"),
-            metric=manifest["metric"],
-            verify=config.verify,
-        ),
-        store,
-    )
-    rows = sum(part.count for part in plan.parts)
-    if rows != manifest["rows"]:
-        raise BadInput(
-            f"`{config.index}` holds {manifest['rows']} vectors, `{store.path}` gives {rows}",
-            "build the index again with `--target-recall`",
-        )
-    from mmcli.index.build import inverted_lists, ready
-    from mmcli.index.neighbours import ExactNeighbours, gather, held_out_count
-    from mmcli.index.search import read_index
-    from mmcli.index.settings import fastest
+    check(folder, manifest, living_files(manifest), config.verify)
+    from mmcli.index.build import inverted_lists
+    from mmcli.index.neighbours import ExactNeighbours, HeldOut, gather, held_out_count
+    from mmcli.index.settings import fastest, parts_of
+    from mmcli.workflows.index_measured_vectors import measured_vectors
 
-    blocks = blocks_of(plan, store)
-    metric: Any = manifest["metric"]
-    index = read_index(
-        folder / manifest["index"], manifest["dim"], rows, on_disk=bool(manifest.get("on_disk"))
+    index = open_vectors(folder, manifest)
+    measured = measured_vectors(
+        folder, manifest, index, config.store, config.verify, listeners.message
     )
-    chosen = np.random.default_rng(config.seed).choice(rows, held_out_count(rows), replace=False)
+    blocks, n = measured.blocks, len(measured.rows)
+    metric: Any = manifest["metric"]
+    chosen = np.random.default_rng(config.seed).choice(n, held_out_count(n), replace=False)
     queries = gather(blocks, chosen, manifest["dim"], metric)
     exact = ExactNeighbours(queries, chosen, metric)
     done = 0
     for block in blocks():
-        exact.add(ready(block, metric))
+        exact.add(block)
         done += len(block)
-        listeners.progress(done, rows)
-    best, tried = fastest(index, exact.finish(), config.target_recall)
+        listeners.progress(done, n)
+    truth = exact.finish().truth
+    truth = np.where(truth >= 0, measured.rows[truth], -1)
+    held = HeldOut(queries, measured.rows[chosen], truth)
+    best, tried = fastest(index, held, config.target_recall)
     setting, recall = reached_of(best.row(), config.target_recall, len(chosen))
+    recall["against"] = measured.against
     if recall["recall@10"] < config.target_recall:
-        more = "" if inverted_lists(index) is None else ": its codes find no more"
+        more = "" if inverted_lists(parts_of(index)[0]) is None else ": its codes find no more"
         listeners.message(
             f"recall@10 is {recall['recall@10']:.3f}, not {config.target_recall}{more}"
         )
@@ -98,24 +80,9 @@ def tune_index(config: TuneConfig, listeners: Listeners | None = None) -> dict[s
     }
     if config.dry_run:
         return {"dry_run": True, **report}
-    with DirectoryLock(folder):
-        now = open_index(folder)
-        if now["index"] != manifest["index"] or now["rows"] != rows:
+    with IndexChange(folder) as change:
+        now = change.manifest
+        if (now["index"], now.get("generation")) != (manifest["index"], manifest.get("generation")):
             raise BadInput(f"`{config.index}` changed while it was measured", "run it again")
-        write_manifest(folder, {**now, "search": setting, "measured_recall": recall})
+        change.commit({**now, "search": setting, "measured_recall": recall})
     return report
-
-
-def _store(config: TuneConfig, manifest: dict[str, Any]) -> Store:
-    entry = manifest.get("store") or {}
-    path = Path(config.store or str(entry.get("path", "")))
-    if not (path / MANIFEST).is_file():
-        raise BadInput(
-            f"the store of `{config.index}` is not at `{path}`", "`--store` says where it is now"
-        )
-    if file_record(path / MANIFEST)["sha256"] != entry.get("manifest_sha256"):
-        raise BadInput(
-            f"`{path}` is no longer the store that `{config.index}` was made of",
-            "build the index again with `--target-recall`",
-        )
-    return Store.open(path, verify=config.verify)

@@ -37,6 +37,8 @@ def test_a_store_and_its_index_follow_their_source(run_here: Run, tmp_path: Path
     (photos / "p10.png").write_bytes(b"no picture")
     told(run_here(*EXTRACT))
     told(run_here("retrieve", "index", "store", "-o", "index", "--modality", "image", "--json"))
+    words = ("--modality", "image", "--on-disk", "--factory", "IVF2,Flat", "--json")
+    told(run_here("retrieve", "index", "store", "-o", "disk", *words))
     before = hashes(tmp_path / "store")
     same = told(run_here(*EXTRACT, "--update"))
     assert (same["added"], same["changed"], same["removed"]) == (0, 0, 0)
@@ -74,6 +76,12 @@ def test_a_store_and_its_index_follow_their_source(run_here: Run, tmp_path: Path
     assert (synced["added"], synced["removed"], synced["rows"]) == (3, 3, 11)
     rows = told(run_here("retrieve", "search", "index", "--like", "q00", "-k", "20", "--json"))
     assert {row["id"] for row in rows} == set(store.ids()) - {"q00", "p10"}
+    told(run_here("retrieve", "update", "disk", "store", "--no-compact", "--json"))
+    on_disk = told(run_here("retrieve", "search", "disk", "--like", "q00", "-k", "20", "--json"))
+    assert [row["id"] for row in on_disk] == [row["id"] for row in rows]
+    tuned = told(run_here("retrieve", "tune", "disk", "--target-recall", "1", "--json"))
+    assert tuned["measured_recall"]["against"] == "store"
+    assert run_here("verify", "disk").returncode == 0
     again = told(run_here("retrieve", "update", "index", "store", "--json"))
     assert (again["added"], again["removed"]) == (0, 0)
     built = told(
