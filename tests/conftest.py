@@ -41,11 +41,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def warm_server(
-    environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[WarmServer]:
+def warm_server(environment: dict[str, str]) -> Iterator[WarmServer]:
     """Starts commands without a second's importing; from its first use on."""
-    with WarmServer(tmp_path_factory.mktemp("warm"), environment) as server:
+    with WarmServer(environment) as server:
         yield server
 
 

@@ -14,6 +14,7 @@ import importlib
 import json
 import os
 import pkgutil
+import secrets
 import selectors
 import signal
 import socket
@@ -36,13 +37,19 @@ FIRST_WORD = b"ready"
 
 
 class WarmServer:
-    """The server as its tests see it: where it listens; ends with the `with` block."""
+    """The server as its tests see it: where it listens; ends with the `with` block.
 
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        self.address = str(folder / "warm.sock")
+    Where the system has no `pidfd_open`, commands start the real program.
+    """
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.address = f"mmcli-warm-{os.getpid()}-{secrets.token_hex(4)}"
         self._environment = environment
+        self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "WarmServer":
+        if not hasattr(os, "pidfd_open"):
+            return self
         command = [sys.executable, "-m", "tests.warm", self.address]
         self._process = subprocess.Popen(
             command, env=self._environment, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
@@ -58,11 +65,14 @@ class WarmServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._process.terminate()
-        self._process.wait()
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
 
     def command(self, *words: object) -> list[str]:
         """The command line that has the server run `mmcli WORDS…`."""
+        if self._process is None:
+            return [sys.executable, "-m", "mmcli", *map(str, words)]
         return [sys.executable, "-I", "-S", str(CLIENT), self.address, *map(str, words)]
 
 
@@ -84,7 +94,7 @@ def _import_everything() -> None:
 def _serve(address: str) -> None:
     """Accept connections for ever; each is one command."""
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(address)
+    listener.bind(f"\0{address}")  # a name of Linux's own: paths of tests can be too long
     listener.listen(64)
     waiting = selectors.DefaultSelector()
     waiting.register(listener, selectors.EVENT_READ)

@@ -1,4 +1,4 @@
-"""Asks a server of `tests/warm.py` to run a command; gives its exit code. `SOCKET WORDS…`."""
+"""Asks a server of `tests/warm.py` to run a command; gives its exit code. `NAME WORDS…`."""
 
 import array
 import json
@@ -11,7 +11,7 @@ import sys
 def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     connection = socket.socket(socket.AF_UNIX)
-    connection.connect(sys.argv[1])
+    connection.connect(f"\0{sys.argv[1]}")
     asked = {"words": sys.argv[2:], "folder": os.getcwd(), "environment": dict(os.environ)}
     message = json.dumps(asked, ensure_ascii=False).encode("utf-8", "surrogateescape") + b"\0"
     streams = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0, 1, 2]))
