@@ -113,6 +113,7 @@ def _fold_vectors(
     stem: str,
     path: Path,
 ) -> None:
+    """Write the vectors of some segments as one, list by list where lists are on disk."""
     mapped = bool(manifest.get("on_disk"))
 
     def read(part: Mapping[str, Any]) -> Any:

@@ -4,6 +4,7 @@ import os
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 
 from mmcli.data.decode import PartTask, decode_parts
 from mmcli.data.recipes import AudioRecipe, ImageRecipe, TextRecipe
+from mmcli.data.seen import Seen, content_at, stat_of
 
 RECIPES = {
     "image": (ImageRecipe(8, 8), ImageRecipe(4, 6, fit="pad")),
@@ -172,3 +174,13 @@ print(sorted({{"torch", "transformers", "pyarrow"}} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
+
+
+def test_what_a_file_looked_like_is_told_with_what_is_in_it(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a kitten", "utf-8")
+    place = str(tmp_path / "a.txt")
+    there, gone = PartTask(0, "text", place, True), PartTask(1, "text", place + "x", True)
+    literal = PartTask(2, "text", "a kitten", False)
+    results, _, _ = decode_parts([there, gone, literal], {"text": ()})
+    assert results[0].seen == Seen(place, stat_of(place), content_at(place))
+    assert results[1].seen is None and results[2].seen is None
