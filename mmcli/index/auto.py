@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 
 from mmcli.index import on_disk
 from mmcli.index.build import Metric, empty, inverted_lists, ready, train
 from mmcli.index.factory import candidates, index_bytes, list_count, probes, training_size
+from mmcli.index.library import faiss
 from mmcli.index.neighbours import (
     Blocks,
     ExactNeighbours,

@@ -8,12 +8,12 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from mmcli.core.errors import BadInput, OutOfResource, UsageError
 from mmcli.index.factory import probes, training_size
+from mmcli.index.library import faiss
 
 Metric = Literal["cosine", "ip", "l2"]
 METRICS: tuple[Metric, ...] = ("cosine", "ip", "l2")

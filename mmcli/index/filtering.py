@@ -8,11 +8,11 @@ searched by the vectors of the kept rows themselves. Knows nothing about items o
 import math
 from typing import Any
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from mmcli.core.errors import UsageError
+from mmcli.index.library import faiss
 from mmcli.index.on_disk import bounded_search, mapped_lists
 
 _faiss: Any = faiss  # whose stubs lack the parameters of most kinds of search

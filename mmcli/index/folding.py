@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 
 from mmcli.core.errors import UsageError
 from mmcli.index.build import inverted_lists
 from mmcli.index.filtering import Mask
+from mmcli.index.library import faiss
 from mmcli.index.on_disk import file_head, let_go, mapped_lists
 from mmcli.index.segments import empty_addition, share_quantiser
 

@@ -104,7 +104,7 @@ def _settle(
 
 def _cells(mapped: MappedKey, rows: Rows) -> NDArray[np.int32]:
     """The two nearest of the centroids of each row, `(rows, 2)`."""
-    import faiss
+    from mmcli.index.library import faiss
 
     count = max(2, len(rows) // _CELL_ROWS)
     random = np.random.default_rng(0)

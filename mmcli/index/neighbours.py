@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from mmcli.index.build import Metric
+from mmcli.index.library import faiss
 from mmcli.index.on_disk import bounded_search
 from mmcli.metrics.statistics import bootstrap_means
 

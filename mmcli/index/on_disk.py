@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from mmcli.core.errors import UsageError
 from mmcli.index.build import Metric, Vectors, ready
+from mmcli.index.library import faiss
 
 Blocks = Callable[[], Iterable[Vectors]]
 #: Bytes of codes that are put in order and written together.

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from mmcli.core.errors import BadInput, UsageError
 from mmcli.index.build import Metric, inverted_lists, ready
+from mmcli.index.library import faiss
 from mmcli.index.on_disk import bounded_search, open_mapped
 from mmcli.index.settings import apply
 

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from mmcli.index.build import inverted_lists
 from mmcli.index.filtering import Found, Mask, Vectors, assign, is_similarity, nearest
+from mmcli.index.library import faiss
 
 
 @dataclass(frozen=True)

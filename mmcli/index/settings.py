@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from mmcli.index.build import inverted_lists
+from mmcli.index.library import faiss
 from mmcli.index.neighbours import DEPTH, HeldOut, recall_interval
 from mmcli.index.segments import LivingIndex
 

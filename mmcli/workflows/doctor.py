@@ -152,7 +152,7 @@ def _examine_disks() -> dict[str, float]:
 
 
 def _count_faiss_gpus() -> int:
-    import faiss
+    from mmcli.index.library import faiss
 
     count = getattr(faiss, "get_num_gpus", None)
     return int(count()) if count is not None else 0

@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import faiss
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -16,6 +15,7 @@ from mmcli.index.changing import IndexChange
 from mmcli.index.filtering import Mask
 from mmcli.index.folding import fold, fold_to_file
 from mmcli.index.items import ItemWriter
+from mmcli.index.library import faiss
 from mmcli.index.search import read_index
 from mmcli.index.segments import empty_addition
 from mmcli.store.atomic import atomic_file

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import faiss
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from mmcli.core.errors import BadInput, MmcliError
 from mmcli.index.build import ready
 from mmcli.index.folding import blocks_of_rows
+from mmcli.index.library import faiss
 from mmcli.index.living import is_as_built, item_files, kept_rows
 from mmcli.index.neighbours import Blocks, Rows
 from mmcli.index.settings import parts_of

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,6 +21,7 @@ from mmcli.index.folding import blocks_of_rows, fold, fold_to_file
 from mmcli.index.items import ItemWriter
 from mmcli.index.keyword import write_keywords
 from mmcli.index.layout import IndexWriter, check, open_index, refuse_overwrite
+from mmcli.index.library import faiss
 from mmcli.index.living import additions_of, item_files, kept_rows
 from mmcli.index.search import read_index
 from mmcli.index.segments import empty_addition, share_quantiser

@@ -51,8 +51,7 @@ def write_vectors(
     listeners: Listeners,
 ) -> Built:
     """Build what was asked for over every row of `blocks()` into the writer's `index.faiss`."""
-    import faiss
-
+    from mmcli.index.library import faiss
     from mmcli.store.atomic import atomic_file
 
     metric: Any = config.metric
@@ -84,9 +83,8 @@ def _tuned(
     listeners: Listeners,
 ) -> Built:
     """An index that was chosen, or whose setting was found, by its recall; written to `path`."""
-    import faiss
-
     from mmcli.index.auto import build_chosen, choose_index, given_index
+    from mmcli.index.library import faiss
 
     metric: Any = config.metric
     target = TARGET if config.target_recall is None else config.target_recall
