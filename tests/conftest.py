@@ -22,9 +22,17 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 WARM_VERBS = ("extract", "retrieve", "fuse", "align", "finetune", "predict", "merge", "evaluate")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The scripts of `examples/` first: at the end one process would wait a minute for each."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The scripts of `examples/` first: at the end one process would wait a minute for each.
+
+    Those that train for as long run where they are asked for: `pytest tests/examples`, in CI.
+    """
     items.sort(key=lambda item: "tests/examples/" not in item.nodeid)
+    if config.option.markexpr or any("tests/examples" in word for word in config.args):
+        return
+    asked = [item for item in items if item.get_closest_marker("example") is None]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(asked)])
+    items[:] = asked
 
 
 def mmcli_command(*words: object) -> list[str]:

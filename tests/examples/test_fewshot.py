@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.slow
+@pytest.mark.example
 def test_fewshot(stamps: Callable[..., str], tmp_path: Path) -> None:
     """Every rung rises from one shot to eight; the cache beats names alone from one shot on."""
     printed = stamps("fewshot.sh", "tuxpaint", "1,4,8", every=3)

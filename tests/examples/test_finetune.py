@@ -3,7 +3,10 @@
 import re
 from pathlib import Path
 
+import pytest
 
+
+@pytest.mark.example
 def test_sentiment(shell, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     """So few clips teach little; what more of them teach is measured by `tests.bench`."""
     done = shell("sentiment.sh", "work", "60")
@@ -15,6 +18,7 @@ def test_sentiment(shell, tmp_path: Path) -> None:  # type: ignore[no-untyped-de
     assert (tmp_path / "work" / "model" / "report.html").stat().st_size > 10_000
 
 
+@pytest.mark.example
 def test_events(shell, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     done = shell("events.sh", "work", "60", "16")
     assert done.returncode == 0, done.stderr

@@ -3,9 +3,12 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.long_media import PHRASE, photographs, talk, tour
 
 
+@pytest.mark.example
 def test_long_media(shell, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     said = talk(tmp_path / "media" / "talk.ogg", 24, 10)
     shown = tour(tmp_path / "media" / "tour.mp4", photographs()[3:6], 10.0, rate=5, codec="libx264")

@@ -65,6 +65,7 @@ def test_pipes_says_so_where_there_is_no_jq(shell, tmp_path: Path) -> None:  # t
     assert "jq" in done.stdout
 
 
+@pytest.mark.example
 def test_align_scenes(shell, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     """So few scenes teach little; that it learns is tested in tests/align."""
     done = shell("align_scenes.sh", "work", "120")
@@ -85,6 +86,7 @@ def test_a_script_says_so_where_there_is_no_apt(script, shell, tmp_path: Path) -
     assert "nothing done" in done.stdout
 
 
+@pytest.mark.example
 def test_fuse_planted(shell, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     """The label is known to need both modalities: the table says so, and so do its parts."""
     done = shell("fuse_planted.sh")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 
-@pytest.mark.slow
+@pytest.mark.example
 def test_align_stamps(stamps: Callable[..., str]) -> None:
     """Over five folds of half the stamps every aligner is far above the bridge."""
     printed = stamps(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 
-@pytest.mark.slow
+@pytest.mark.example
 def test_fuse_stamps(stamps: Callable[..., str]) -> None:
     """Picture and caption together know the category better than either, and say by how much."""
     printed = stamps("fuse_stamps.sh", "tuxpaint", "late:product", every=3)

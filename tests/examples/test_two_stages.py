@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.slow
+@pytest.mark.example
 def test_two_stages(shell, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     """So few pairs teach little; what a first stage is worth is in tests/bench/two_stages.py."""
     done = shell("two_stages.sh", "work", "240", "1")

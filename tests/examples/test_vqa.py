@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 
-@pytest.mark.slow
+@pytest.mark.example
 def test_vqa(shell, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     """With a few scenes it counts and sees shapes already; the guide has the figures of many."""
     done = shell("vqa.sh", "500", "14")
