@@ -36,9 +36,9 @@ def written(path: Path) -> dict[str, object]:
     return dict(zip(table.column("id").to_pylist(), table.column(name).to_pylist(), strict=True))
 
 
-def test_shares_by_default(run: Run, table: Path, tmp_path: Path) -> None:
+def test_shares_by_default(run_here: Run, table: Path, tmp_path: Path) -> None:
     before = table.read_bytes()
-    done = run("data", "split", table, "-o", "out/s.parquet", "--json")
+    done = run_here("data", "split", table, "-o", "out/s.parquet", "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["splits"] == {"test": 40, "val": 20, "train": 140}
@@ -49,67 +49,70 @@ def test_shares_by_default(run: Run, table: Path, tmp_path: Path) -> None:
     assert table.read_bytes() == before
 
 
-def test_classes_are_reported_and_kept(run: Run, table: Path, tmp_path: Path) -> None:
-    done = run("data", "split", table, "-o", "s.parquet", "--stratify-by", "label", "--json")
+def test_classes_are_reported_and_kept(run_here: Run, table: Path, tmp_path: Path) -> None:
+    done = run_here("data", "split", table, "-o", "s.parquet", "--stratify-by", "label", "--json")
     assert json.loads(done.stdout)["classes"] == {
         "a": {"test": 20, "val": 10, "train": 70},
         "b": {"test": 12, "val": 6, "train": 42},
         "c": {"test": 8, "val": 4, "train": 28},
     }
-    shown = run("data", "split", table, "-o", "s.parquet", "--stratify-by", "label", "--force")
+    shown = run_here("data", "split", table, "-o", "s.parquet", "--stratify-by", "label", "--force")
     assert "splits.train  140" in shown.stdout
     assert shown.stdout.splitlines()[-1].split() == ["c", "8", "4", "28"]
 
 
-def test_the_file_is_what_split_file_takes(run: Run, tmp_path: Path) -> None:
+def test_the_file_is_what_split_file_takes(run_here: Run, tmp_path: Path) -> None:
     captions = [f"caption {i % 10}" for i in range(60)]
     store = store_of(tmp_path / "store", caption=captions)
     words = ("--group-by", "caption")
-    assert run("data", "split", "store", "-o", "s.parquet", *words).returncode == 0
+    assert run_here("data", "split", "store", "-o", "s.parquet", *words).returncode == 0
     options = SplitOptions(split_file=str(tmp_path / "s.parquet"), group_by="caption")
     assert split_rows(store, options, train=True).counts() == {"test": 12, "train": 42, "val": 6}
-    assert run("data", "split", "store", "-o", "f.parquet", "--folds", "5", *words).returncode == 0
+    assert (
+        run_here("data", "split", "store", "-o", "f.parquet", "--folds", "5", *words).returncode
+        == 0
+    )
     options = SplitOptions(
         split_file=str(tmp_path / "f.parquet"), fold=2, val_fraction=0, group_by="caption"
     )
     assert split_rows(store, options, train=True).counts() == {"test": 12, "train": 48}
-    assert run("verify", "store").returncode == 0
+    assert run_here("verify", "store").returncode == 0
 
 
-def test_folds_by_hash_of_the_caption(run: Run, table: Path, tmp_path: Path) -> None:
+def test_folds_by_hash_of_the_caption(run_here: Run, table: Path, tmp_path: Path) -> None:
     words = ("--folds", "5", "--group-by", "text", "--method", "hash")
-    done = run("data", "split", table, "-o", "f.parquet", *words)
+    done = run_here("data", "split", table, "-o", "f.parquet", *words)
     assert done.returncode == 0, done.stderr
     for name, fold in written(tmp_path / "f.parquet").items():
         caption = f"caption {int(name[1:]) % 50}"
         assert fold == int(hashlib.sha256(caption.encode()).hexdigest(), 16) % 5
 
 
-def test_the_same_call_writes_the_same_bytes(run: Run, table: Path, tmp_path: Path) -> None:
+def test_the_same_call_writes_the_same_bytes(run_here: Run, table: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         words = ("--group-by", "text", "--stratify-by", "label", "--seed", "3", "-q")
-        done = run("data", "split", table, "-o", f"{name}.parquet", *words)
+        done = run_here("data", "split", table, "-o", f"{name}.parquet", *words)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
 
 
-def test_tables_folders_and_stdin(run: Run, table: Path, tmp_path: Path) -> None:
-    done = run("data", "split", "-", "-o", "a.parquet", stdin=table.read_text("utf-8"))
+def test_tables_folders_and_stdin(run_here: Run, table: Path, tmp_path: Path) -> None:
+    done = run_here("data", "split", "-", "-o", "a.parquet", stdin=table.read_text("utf-8"))
     assert done.returncode == 0, done.stderr
-    assert run("data", "split", table, "-o", "b.parquet").returncode == 0
+    assert run_here("data", "split", table, "-o", "b.parquet").returncode == 0
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
     (tmp_path / "t.csv").write_text("name,post\n" + "".join(f"{i},x\n" for i in range(20)))
     words = ("--map", "text=post,id=name", "--val", "0")
-    assert run("data", "split", "t.csv", "-o", "c.parquet", *words).returncode == 0
+    assert run_here("data", "split", "t.csv", "-o", "c.parquet", *words).returncode == 0
     assert Counter(written(tmp_path / "c.parquet").values()) == {"test": 4, "train": 16}
     for i in range(5):
         recording(tmp_path / f"in/s{i}.wav", i)
-    assert run("data", "split", "in", "-o", "d.parquet", "--folds", "5").returncode == 0
+    assert run_here("data", "split", "in", "-o", "d.parquet", "--folds", "5").returncode == 0
     assert sorted(written(tmp_path / "d.parquet")) == [f"s{i}" for i in range(5)]
 
 
-def test_a_dry_run_reports_and_writes_nothing(run: Run, table: Path, tmp_path: Path) -> None:
-    done = run("data", "split", table, "-o", "s.parquet", "-n", "--json")
+def test_a_dry_run_reports_and_writes_nothing(run_here: Run, table: Path, tmp_path: Path) -> None:
+    done = run_here("data", "split", table, "-o", "s.parquet", "-n", "--json")
     assert json.loads(done.stdout)["splits"]["test"] == 40
     assert not (tmp_path / "s.parquet").exists()
 
@@ -148,23 +151,25 @@ def test_files_are_not_grouped_by_their_names(mixed_folder: Path, tmp_path: Path
     assert "extract" in caught.value.hint
 
 
-def test_errors_are_two_lines_and_a_code(run: Run, table: Path) -> None:
-    missing = run("data", "split", table, "-o", "s.parquet", "--group-by", "txt")
+def test_errors_are_two_lines_and_a_code(run_here: Run, table: Path) -> None:
+    missing = run_here("data", "split", table, "-o", "s.parquet", "--group-by", "txt")
     assert missing.returncode == 3 and len(missing.stderr.splitlines()) == 2
-    assert run("data", "split", table, "-o", "s.parquet", "--folds", "1").returncode == 2
-    assert run("data", "split", table, "-o", "s.parquet", "--method", "hsah").returncode == 2
+    assert run_here("data", "split", table, "-o", "s.parquet", "--folds", "1").returncode == 2
+    assert run_here("data", "split", table, "-o", "s.parquet", "--method", "hsah").returncode == 2
 
 
-def test_nothing_is_overwritten_unasked(run: Run, table: Path, tmp_path: Path) -> None:
+def test_nothing_is_overwritten_unasked(run_here: Run, table: Path, tmp_path: Path) -> None:
     store_of(tmp_path / "store", label=[1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
     (tmp_path / "s.parquet").write_bytes(b"mine")
-    done = run("data", "split", table, "-o", "s.parquet")
+    done = run_here("data", "split", table, "-o", "s.parquet")
     assert done.returncode == 3 and "--force" in done.stderr
     assert (tmp_path / "s.parquet").read_bytes() == b"mine"
-    assert run("data", "split", table, "-o", "s.parquet", "--force").returncode == 0
-    inside = run("data", "split", "store", "-o", "store/s.parquet")
+    assert run_here("data", "split", table, "-o", "s.parquet", "--force").returncode == 0
+    inside = run_here("data", "split", "store", "-o", "store/s.parquet")
     assert inside.returncode == 3 and "lies in `store`" in inside.stderr
-    assert run("data", "split", table, "-o", "s.csv").returncode == 2
-    itself = run("data", "split", "s.parquet", "-o", "s.parquet", "--force", "--map", "text=split")
+    assert run_here("data", "split", table, "-o", "s.csv").returncode == 2
+    itself = run_here(
+        "data", "split", "s.parquet", "-o", "s.parquet", "--force", "--map", "text=split"
+    )
     assert itself.returncode == 3 and "source itself" in itself.stderr
-    assert run("data", "split", "nothing.jsonl", "-o", "t.parquet").returncode == 3
+    assert run_here("data", "split", "nothing.jsonl", "-o", "t.parquet").returncode == 3

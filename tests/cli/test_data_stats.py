@@ -82,9 +82,9 @@ def test_a_store_and_a_table_on_a_terminal_say_the_same(run_here: Run, tmp_path:
     assert ["label", "0", "9"] in [line.split() for line in shown]
 
 
-def test_processes_say_what_one_process_says(run: Run, folder: Path) -> None:
-    alone = run("data", "stats", folder, "--workers", 0, "--json")
-    shared = run("data", "stats", folder, "--workers", 2, "--json")
+def test_processes_say_what_one_process_says(run_here: Run, folder: Path) -> None:
+    alone = run_here("data", "stats", folder, "--workers", 0, "--json")
+    shared = run_here("data", "stats", folder, "--workers", 2, "--json")
     assert alone.returncode == shared.returncode == 0, shared.stderr
     assert json.loads(alone.stdout) == json.loads(shared.stdout)
 

@@ -43,7 +43,7 @@ def spoken(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
     return cwd / "spoken"
 
 
-def test_what_is_written(spoken: Path, run: Run) -> None:
+def test_what_is_written(spoken: Path, run_here: Run) -> None:
     items = rows(spoken / "items.jsonl")
     assert len(items) == len({row["id"] for row in items}) == 70
     assert {row["voice"] for row in items} == set(VOICES[:3])
@@ -63,43 +63,45 @@ def test_what_is_written(spoken: Path, run: Run) -> None:
     assert "-n 70 --seed 5 --speech --voices 3" in readme
 
 
-def test_the_same_bytes_whoever_made_them(spoken: Path, run: Run, tmp_path: Path) -> None:
+def test_the_same_bytes_whoever_made_them(spoken: Path, run_here: Run, tmp_path: Path) -> None:
     words = ("-n", "70", "--speech", "--voices", "3", "--seed", "5", "--workers", "0", "-q")
-    done = run("data", "synth", "scenes", "-o", "again", *words)
+    done = run_here("data", "synth", "scenes", "-o", "again", *words)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert contents(tmp_path / "again") == contents(spoken)
 
 
-def test_verify_finds_a_flipped_byte(spoken: Path, run: Run, tmp_path: Path) -> None:
-    assert run("verify", spoken).returncode == 0
-    done = run("data", "synth", "scenes", "-o", "mine", "-n", "4", "-q")
+def test_verify_finds_a_flipped_byte(spoken: Path, run_here: Run, tmp_path: Path) -> None:
+    assert run_here("verify", spoken).returncode == 0
+    done = run_here("data", "synth", "scenes", "-o", "mine", "-n", "4", "-q")
     assert done.returncode == 0, done.stderr
     path = tmp_path / "mine/images/000001b.png"
     damaged = bytearray(path.read_bytes())
     damaged[100] ^= 1
     path.write_bytes(damaged)
-    done = run("verify", "mine")
+    done = run_here("verify", "mine")
     assert done.returncode == 3 and "000001b.png" in done.stdout
 
 
-def test_extract_and_split_take_the_data(spoken: Path, run: Run, tmp_path: Path) -> None:
+def test_extract_and_split_take_the_data(spoken: Path, run_here: Run, tmp_path: Path) -> None:
     few = ("data", "synth", "scenes", "-o", "few", "-n", "8", "--speech", "-q")
-    assert run(*few).returncode == 0
-    done = run("extract", "few", "-o", "store", "--only", "speech", "--speech", "mfcc", "-q")
+    assert run_here(*few).returncode == 0
+    done = run_here("extract", "few", "-o", "store", "--only", "speech", "--speech", "mfcc", "-q")
     assert done.returncode == 0, done.stderr
     items = Store.open(tmp_path / "store").items(["id", "text", "swap"]).to_pylist()
     made = rows(tmp_path / "few/items.jsonl")
     assert items == [{name: row[name] for name in ("id", "text", "swap")} for row in made]
-    splits = run("data", "split", "store", "-o", "s.parquet", "--group-by", "pair_id", "--json")
+    splits = run_here(
+        "data", "split", "store", "-o", "s.parquet", "--group-by", "pair_id", "--json"
+    )
     assert json.loads(splits.stdout)["groups"] == 4, splits.stderr
-    assert run("data", "split", "few", "-o", "f.parquet", "--folds", "2").returncode == 0
+    assert run_here("data", "split", "few", "-o", "f.parquet", "--folds", "2").returncode == 0
     asked = ("--folds", "3", "--group-by", "pair_id", "--map", "text=question")
-    done = run("data", "split", spoken / "questions.jsonl", "-o", "q.parquet", *asked)
+    done = run_here("data", "split", spoken / "questions.jsonl", "-o", "q.parquet", *asked)
     assert done.returncode == 0, done.stderr
 
 
-def test_a_dry_run_writes_nothing(run: Run, tmp_path: Path) -> None:
-    done = run("data", "synth", "scenes", "-o", "out", "--dry-run", "--json")
+def test_a_dry_run_writes_nothing(run_here: Run, tmp_path: Path) -> None:
+    done = run_here("data", "synth", "scenes", "-o", "out", "--dry-run", "--json")
     assert json.loads(done.stdout)["n"] == 2000
     assert list(tmp_path.iterdir()) == []
 
@@ -164,7 +166,7 @@ def test_data_cut_off_while_moved_into_place_are_made_again(tmp_path: Path) -> N
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_run_leaves_no_data_and_no_worker(
-    number: int, tmp_path: Path, run: Run, environment: dict[str, str]
+    number: int, tmp_path: Path, run_here: Run, environment: dict[str, str]
 ) -> None:
     process = subprocess.Popen(
         mmcli_command("data", "synth", "scenes", "-o", "out", "-n", "200000", "--workers", "2"),
@@ -188,9 +190,9 @@ def test_a_stopped_run_leaves_no_data_and_no_worker(
         time.sleep(0.05)
     assert not any(_runs(child) for child in children)
     assert not (tmp_path / "out/manifest.json").exists()
-    done = run("data", "synth", "scenes", "-o", "out", "-n", "4", "-q")
+    done = run_here("data", "synth", "scenes", "-o", "out", "-n", "4", "-q")
     assert done.returncode == 0, done.stderr
-    assert run("verify", "out", "--json").stdout.count('"message"') == 0
+    assert run_here("verify", "out", "--json").stdout.count('"message"') == 0
 
 
 def _runs(process: str) -> bool:
@@ -219,9 +221,9 @@ def test_what_is_refused(
     assert not (tmp_path / "out").exists()
 
 
-def test_usage_errors(run: Run) -> None:
+def test_usage_errors(run_here: Run) -> None:
     for words in (("--voices", "2"), ("--workers", "many"), ("--speech", "--voices", "0")):
-        done = run("data", "synth", "scenes", "-o", "out", *words)
+        done = run_here("data", "synth", "scenes", "-o", "out", *words)
         assert done.returncode == 2 and len(done.stderr.splitlines()) == 2, done.stderr
 
 

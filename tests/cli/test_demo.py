@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from mmcli.workflows.demo import QUERIES
-from tests.conftest import Run, mmcli_command
+from tests.conftest import Run
+from tests.warm import WarmServer
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,13 @@ class Shown:
 
 
 @pytest.fixture(scope="module")
-def shown(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Shown:
+def shown(
+    environment: dict[str, str],
+    warm_server: WarmServer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Shown:
     cwd = tmp_path_factory.mktemp("demo")
-    words = mmcli_command("demo", "-o", "my demo")
+    words = warm_server.command("demo", "-o", "my demo")
     done = subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return Shown(cwd, done.stdout, done.stderr)
@@ -59,10 +64,10 @@ def test_a_command_shown_gives_the_result_shown(shown: Shown, run: Run) -> None:
     assert done.stdout == shown.after(line)
 
 
-def test_the_directory_stays_and_is_sound(shown: Shown, run: Run) -> None:
+def test_the_directory_stays_and_is_sound(shown: Shown, run_here: Run) -> None:
     folder = shown.cwd / "my demo"
     for part in ("store", "index"):
-        assert run("verify", folder / part).returncode == 0
+        assert run_here("verify", folder / part).returncode == 0
     page = (folder / "gallery.html").read_text(encoding="utf-8")
     assert page.count("<section>") == len(QUERIES)
     assert "data:image/jpeg" in page
@@ -80,19 +85,19 @@ def test_a_demo_is_not_replaced_unasked(shown: Shown, run: Run) -> None:
     assert (shown.cwd / "my demo" / "gallery.html").stat().st_mtime_ns == before
 
 
-def test_another_directory_is_never_replaced(run: Run, tmp_path: Path) -> None:
+def test_another_directory_is_never_replaced(run_here: Run, tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "thesis.txt").write_text("three years", "utf-8")
     (tmp_path / "file").write_text("one", "utf-8")
     for name in ("work", "file"):
-        done = run("demo", "-o", name, "--force")
+        done = run_here("demo", "-o", name, "--force")
         assert done.returncode == 3
         assert f"`{name}`" in done.stderr
     assert [path.name for path in (tmp_path / "work").iterdir()] == ["thesis.txt"]
 
 
-def test_a_dry_run_shows_the_commands_and_writes_nothing(run: Run, tmp_path: Path) -> None:
-    done = run("demo", "-n")
+def test_a_dry_run_shows_the_commands_and_writes_nothing(run_here: Run, tmp_path: Path) -> None:
+    done = run_here("demo", "-n")
     assert done.returncode == 0
     assert len(commands(done.stdout)) == len(QUERIES) + 3
     assert list(tmp_path.iterdir()) == []

@@ -43,9 +43,11 @@ def test_every_error_of_the_family_has_a_hint() -> None:
         (("retrieve", "search", "nowhere", "a tiger"), 3),
     ],
 )
-def test_an_error_is_two_lines(run: Run, tmp_path: Path, words: tuple[str, ...], code: int) -> None:
+def test_an_error_is_two_lines(
+    run_here: Run, tmp_path: Path, words: tuple[str, ...], code: int
+) -> None:
     picture(tmp_path / "a.png", 1)
-    done = run(*words)
+    done = run_here(*words)
     assert done.returncode == code, done.stderr
     said = [line for line in done.stderr.splitlines() if " items; " not in line]  # the log
     assert [line.partition(": ")[0] for line in said] == ["error", "hint"]

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Run, mmcli_command, picture, recording
+from tests.warm import WarmServer
 
 # Recordings and MFCC: an extraction that needs no pretrained weights and starts fastest.
 SOUND = ("--speech", "mfcc")
@@ -53,22 +54,22 @@ def on_terminal(
     return process.wait(timeout=120), shown.decode("utf-8", "replace")
 
 
-def test_version(run: Run) -> None:  # 4
-    done = run("--version")
+def test_version(run_here: Run) -> None:  # 4
+    done = run_here("--version")
     assert done.returncode == 0 and done.stdout.startswith("mmcli ")
 
 
-def test_formats_of_rows(run: Run) -> None:  # 5, 7, 8, 9
-    rows = json.loads(run("models", "--json").stdout)
-    assert json.loads(run("models", "--format", "json").stdout) == rows
-    lines = run("models", "--format", "jsonl").stdout.splitlines()
+def test_formats_of_rows(run_here: Run) -> None:  # 5, 7, 8, 9
+    rows = json.loads(run_here("models", "--json").stdout)
+    assert json.loads(run_here("models", "--format", "json").stdout) == rows
+    lines = run_here("models", "--format", "jsonl").stdout.splitlines()
     assert [json.loads(line, parse_constant=pytest.fail) for line in lines] == rows
-    tsv = run("models", "--format", "tsv").stdout.splitlines()
+    tsv = run_here("models", "--format", "tsv").stdout.splitlines()
     assert len(tsv) == len(rows) + 1
     assert {len(line.split("\t")) for line in tsv} == {len(tsv[0].split("\t"))}
-    table = run("models", "--format", "table").stdout.splitlines()
+    table = run_here("models", "--format", "table").stdout.splitlines()
     assert len(table) == len(rows) + 1
-    assert run("models", "--format", "yaml").returncode == 2
+    assert run_here("models", "--format", "yaml").returncode == 2
 
 
 def test_width_and_ci_change_nothing(run: Run) -> None:  # 10, 11
@@ -87,7 +88,7 @@ def test_no_color_on_a_terminal(tmp_path: Path, environment: dict[str, str]) -> 
 
 
 def test_progress_on_a_terminal_only(
-    sounds: Path, tmp_path: Path, run: Run, environment: dict[str, str]
+    sounds: Path, tmp_path: Path, run: Run, environment: dict[str, str], warm_server: WarmServer
 ) -> None:  # 6, 13, 24
     done = run("extract", sounds, "-o", "a", "-v", *SOUND)
     assert done.returncode == 0, done.stderr
@@ -95,7 +96,7 @@ def test_progress_on_a_terminal_only(
     assert "preset = 'starter' (default)" in done.stderr
     assert "━" not in done.stdout
     code, shown = on_terminal(
-        mmcli_command("extract", sounds, "-o", "b", *SOUND),
+        warm_server.command("extract", sounds, "-o", "b", *SOUND),
         {**environment, "TERM": "xterm"},
         tmp_path,
     )
@@ -105,38 +106,43 @@ def test_progress_on_a_terminal_only(
     assert "--force" in again.stderr and "--resume" in again.stderr
 
 
-def test_quiet_is_silent_and_reproducible(sounds: Path, run: Run, tmp_path: Path) -> None:  # 14, 30
+def test_quiet_is_silent_and_reproducible(
+    sounds: Path, run_here: Run, tmp_path: Path
+) -> None:  # 14, 30
     for name in ("a", "b"):
-        done = run("extract", sounds, "-o", name, "-q", "--seed", "0", *SOUND)
+        done = run_here("extract", sounds, "-o", name, "-q", "--seed", "0", *SOUND)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     for file in ("speech-00000.safetensors", "items-00000.parquet", "manifest.json"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
 
-def test_usage_errors(run: Run) -> None:  # 15
-    done = run("extrct")
+def test_usage_errors(run_here: Run) -> None:  # 15
+    done = run_here("extrct")
     assert done.returncode == 2 and "extract" in done.stderr and "id you mean" in done.stderr
-    done = run("extract", "x", "-o", "y", "--preset", "startr")
+    done = run_here("extract", "x", "-o", "y", "--preset", "startr")
     assert done.returncode in (2, 3)
-    done = run("extract", "--colour", "x")
+    done = run_here("extract", "--colour", "x")
     assert done.returncode == 2 and "Traceback" not in done.stderr
 
 
-def test_input_errors_are_two_lines(run: Run, tmp_path: Path) -> None:  # 16, 17
-    done = run("extract", "nope", "-o", "out")
+def test_input_errors_are_two_lines(
+    run_here: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # 16, 17
+    done = run_here("extract", "nope", "-o", "out")
     assert done.returncode == 3
     lines = done.stderr.splitlines()
     assert len(lines) == 2 and "nope" in lines[0] and lines[1].startswith("hint: ")
     assert not (tmp_path / "out").exists()
-    debug = run("extract", "nope", "-o", "out", env={"MMCLI_DEBUG": "1"})
+    monkeypatch.setenv("MMCLI_DEBUG", "1")
+    debug = run_here("extract", "nope", "-o", "out")
     assert debug.returncode == 3 and "Traceback" in debug.stderr
 
 
-def test_paths_on_stdin(sounds: Path, run: Run, tmp_path: Path) -> None:  # 18, 19
+def test_paths_on_stdin(sounds: Path, run_here: Run, tmp_path: Path) -> None:  # 18, 19
     paths = sorted(f"sounds/{p.name}" for p in sounds.iterdir())
-    listed = run("extract", "-", "-o", "a", "-q", *SOUND, stdin="\n".join(paths) + "\n")
+    listed = run_here("extract", "-", "-o", "a", "-q", *SOUND, stdin="\n".join(paths) + "\n")
     assert listed.returncode == 0, listed.stderr
-    nul = run("extract", "-", "-0", "-o", "b", "-q", *SOUND, stdin="\0".join(paths) + "\0")
+    nul = run_here("extract", "-", "-0", "-o", "b", "-q", *SOUND, stdin="\0".join(paths) + "\0")
     assert nul.returncode == 0, nul.stderr
     name = "speech-00000.safetensors"
     assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
@@ -203,21 +209,33 @@ def test_output_is_utf8_whatever_the_locale(run: Run, tmp_path: Path) -> None:
     assert done.returncode == 2 and "图" in done.stderr
 
 
-def test_dry_run_writes_nothing(sounds: Path, run: Run, tmp_path: Path) -> None:  # 23
-    done = run("extract", sounds, "-o", "out", "-n", *SOUND)
+def test_dry_run_writes_nothing(sounds: Path, run_here: Run, tmp_path: Path) -> None:  # 23
+    done = run_here("extract", sounds, "-o", "out", "-n", *SOUND)
     assert done.returncode == 0 and not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """240 recordings: more than are read before a signal comes."""
+    folder = tmp_path_factory.mktemp("many")
+    for i in range(240):
+        recording(folder / f"s{i:03d}.wav", i % 7, seconds=1.0)
+    return folder
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_leave_finished_shards(
-    number: int, code: int, tmp_path: Path, run: Run, environment: dict[str, str]
+    number: int,
+    code: int,
+    many: Path,
+    tmp_path: Path,
+    run_here: Run,
+    environment: dict[str, str],
 ) -> None:  # 27
-    for i in range(240):
-        recording(tmp_path / f"in/s{i:03d}.wav", i % 7, seconds=1.0)
     options = [*SOUND, "--shard-size", "8"]
     process = subprocess.Popen(
-        mmcli_command("extract", "in", "-o", "out", *options),
+        mmcli_command("extract", many, "-o", "out", *options),
         cwd=tmp_path,
         env=environment,
         stderr=subprocess.PIPE,
@@ -231,22 +249,25 @@ def test_signals_leave_finished_shards(
     said = process.stderr.read()
     assert process.wait() == code
     assert "Traceback" not in said and "--resume" in said
-    done = run("extract", "in", "-o", "out", "--resume", "--json", *options)
+    done = run_here("extract", many, "-o", "out", "--resume", "--json", *options)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["ok"] == 240 and report["resumed_items"] >= 16
 
 
-def test_precedence_of_settings(sounds: Path, run: Run, tmp_path: Path) -> None:  # 28, 29
+def test_precedence_of_settings(
+    sounds: Path, run_here: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # 28, 29
     (tmp_path / "run.toml").write_text('shard-size = 3\n[extract]\nspeech = "mfcc"\n')
     words = ("extract", sounds, "--dry-run", "--json", "--config", "run.toml", "-v", "-o", "x")
-    from_file = run(*words)
+    from_file = run_here(*words)
     assert json.loads(from_file.stdout)["shard_rows"] == 3, from_file.stderr
     assert "shard-size = 3 (config file)" in from_file.stderr
-    variable = run(*words, env={"MMCLI_EXTRACT_SHARD_SIZE": "2"})
+    monkeypatch.setenv("MMCLI_EXTRACT_SHARD_SIZE", "2")
+    variable = run_here(*words)
     assert json.loads(variable.stdout)["shard_rows"] == 2
     assert "shard-size = 2 (variable)" in variable.stderr
-    flag = run(*words, "--shard-size", "1", env={"MMCLI_EXTRACT_SHARD_SIZE": "2"})
+    flag = run_here(*words, "--shard-size", "1")
     assert json.loads(flag.stdout)["shard_rows"] == 1
     for content, meant in (
         ("shard-sise = 3\n", "shard-size"),
@@ -254,14 +275,14 @@ def test_precedence_of_settings(sounds: Path, run: Run, tmp_path: Path) -> None:
         ('[extract]\nmap = {text = "caption"}\n', "map"),
     ):
         (tmp_path / "run.toml").write_text(content)
-        wrong = run(*words)
+        wrong = run_here(*words)
         assert wrong.returncode == 2 and meant in wrong.stderr
 
 
-def test_a_bad_item_gives_exit_six(run: Run, tmp_path: Path) -> None:  # 31
+def test_a_bad_item_gives_exit_six(run_here: Run, tmp_path: Path) -> None:  # 31
     recording(tmp_path / "in/a.wav", 1)
     (tmp_path / "in/b.wav").write_bytes(b"RIFF nonsense")
-    done = run("extract", "in", "-o", "out", *SOUND)
+    done = run_here("extract", "in", "-o", "out", *SOUND)
     assert done.returncode == 6 and "failures.parquet" in done.stderr
 
 

@@ -31,17 +31,17 @@ def test_an_example_imports_only_what_it_runs() -> None:
     assert imported("methods", "show", "align:linear") & HEAVY == {"numpy"}
 
 
-def test_rows_in_every_format(run: Run) -> None:
-    rows = json.loads(run("methods", "--json").stdout)
+def test_rows_in_every_format(run_here: Run) -> None:
+    rows = json.loads(run_here("methods", "--json").stdout)
     assert [row["name"] for row in rows] == NAMES and len(rows) == len(
         [*ALIGN, *FUSE, *TASKS, *STRATEGIES]
     )
-    lines = run("methods", "list", "--format", "jsonl").stdout.splitlines()
+    lines = run_here("methods", "list", "--format", "jsonl").stdout.splitlines()
     assert [json.loads(line) for line in lines] == rows
-    tsv = [line.split("\t") for line in run("methods", "--format", "tsv").stdout.splitlines()]
+    tsv = [line.split("\t") for line in run_here("methods", "--format", "tsv").stdout.splitlines()]
     assert tsv[0] == ["name", "verb", "stage", "reads", "option", "summary", "paper"]
     assert tsv[1:] == [[row[name] or "" for name in tsv[0]] for row in rows]
-    table = run("methods").stdout.splitlines()
+    table = run_here("methods").stdout.splitlines()
     assert [line.split()[0] for line in table] == ["name", *NAMES]
 
 
@@ -96,10 +96,10 @@ def test_names_mean_what_the_commands_take_them_for() -> None:
     assert len(taken) == len([*ALIGN, *FUSE, *DEFAULTS, *TASKS, *STRATEGIES])
 
 
-def test_show_as_text_and_as_json(run: Run) -> None:
-    report = json.loads(run("methods", "show", "align:linear", "--json").stdout)
+def test_show_as_text_and_as_json(run_here: Run) -> None:
+    report = json.loads(run_here("methods", "show", "align:linear", "--json").stdout)
     assert report["variants"] == ["auto", "ridge", "kernel", "procrustes", "cca"]
-    text = run("methods", "show", "align:linear").stdout
+    text = run_here("methods", "show", "align:linear").stdout
     fields, _, example = text.partition("\n\nexample:\n")
     assert example.splitlines() == [f"  {line}" for line in report["example"]]
     shown = dict(line.split(None, 1) for line in fields.splitlines() if " " in line.strip())
@@ -121,8 +121,8 @@ def test_show_as_text_and_as_json(run: Run) -> None:
         (("--format", "yaml"), "known: table"),
     ],
 )
-def test_what_is_not_known(words: tuple[str, ...], hint: str, run: Run) -> None:
-    done = run("methods", *words)
+def test_what_is_not_known(words: tuple[str, ...], hint: str, run_here: Run) -> None:
+    done = run_here("methods", *words)
     assert done.returncode == 2 and done.stdout == ""
     said = done.stderr.splitlines()
     assert len(said) == 2 and said[1].startswith("hint: ") and hint in said[1], done.stderr

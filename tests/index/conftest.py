@@ -1,0 +1,5 @@
+"""What the tests of indexes share."""
+
+from tests.in_process import kept_models, run_here
+
+__all__ = ["kept_models", "run_here"]
