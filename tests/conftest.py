@@ -42,10 +42,14 @@ def mmcli_command(*words: object) -> list[str]:
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of commands: a cache of its own, nothing of the user's settings."""
+    """The environment of commands: the suite's own cache, nothing of the user's settings."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("MMCLI_")}
-    cache = str(tmp_path_factory.mktemp("cache"))
-    return {**kept, "XDG_CACHE_HOME": cache, "PYTHONPATH": str(ROOT)}
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent  # that of a worker lies in it
+    cache = shared / "cache"
+    cache.mkdir(exist_ok=True)
+    return {**kept, "XDG_CACHE_HOME": str(cache), "PYTHONPATH": str(ROOT)}
 
 
 @pytest.fixture(scope="session")

@@ -17,18 +17,20 @@ def extract_with_kills(
 ) -> tuple[int, list[str]]:
     """Extract `source`, sending SIGKILL up to `kills` times; resume after each.
 
-    Returns how many kills hit a running process, and the command lines of workers that outlived
-    their parent by more than two seconds.
+    A kill comes soon after a shard that the process has written. Returns how many kills
+    hit a running process, and the command lines of workers that outlived their parent by more than
+    two seconds.
     """
     rng = random.Random(seed)
     hits, orphans = 0, []
     command = mmcli_command("extract", source, "-o", output, "-q", *options)
     for attempt in range(kills + 1):
         resume = ["--resume"] if output.exists() else []
+        before = _shards(output)
         process = subprocess.Popen(command + resume, env=env)
         if attempt < kills:
-            if _wait_for_work(process, output):
-                time.sleep(rng.uniform(0.0, 2.0))
+            if _wait_for_shard(process, output, before):
+                time.sleep(rng.uniform(0.0, 0.1))
             children = (
                 psutil.Process(process.pid).children(recursive=True) if _runs(process) else []
             )
@@ -56,10 +58,14 @@ def _runs(process: "subprocess.Popen[bytes]") -> bool:
     return process.poll() is None
 
 
-def _wait_for_work(process: "subprocess.Popen[bytes]", output: Path) -> bool:
-    """Until the writer has opened the store, so that the kill hits the work and not the start."""
+def _shards(output: Path) -> int:
+    return len(list(output.glob("items-*.parquet")))
+
+
+def _wait_for_shard(process: "subprocess.Popen[bytes]", output: Path, before: int) -> bool:
+    """Until there are more shards than before, so that the kill hits the work, not the start."""
     while _runs(process):
-        if (output / "state.json").exists():
+        if _shards(output) > before:
             return True
-        time.sleep(0.05)
+        time.sleep(0.02)
     return False

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mmcli.data.recipes import PatchRecipe, Waveform
+from mmcli.data.voices import speak
 from mmcli.encoders.registry import ENCODERS, load
 from mmcli.encoders.specs import EncoderOptions
 from mmcli.engine.device import Placement
@@ -106,16 +107,24 @@ def pictures_in_patches(recipe: PatchRecipe, down: int, rng: Any) -> Any:
     return coarse[np.arange(shape[0]) * 2 // shape[0]][:, np.arange(shape[1]) * 2 // shape[1]]
 
 
+def said(text: str) -> Waveform:
+    """eSpeak's voice; silence where there are no words."""
+    if not text:
+        return Waveform(np.zeros(16_000, np.float32), 16_000)
+    speech = speak(text)
+    return Waveform(np.frombuffer(speech.samples, "<i2").astype(np.float32) / 32768, speech.rate_hz)
+
+
 def has_starter() -> bool:
     return all(importlib.util.find_spec(package) for package in PACKAGES)
 
 
 def parts_of(encoder: Any, n: int) -> list[Any]:
-    """Decoded parts of different content and length, as a worker would hand them over."""
+    """Decoded parts of different content and of four lengths, as a worker would hand them over."""
     rng = np.random.default_rng(7)
     if encoder.card.modality == "text":
         words = "a cat the dog of coffee on mat sea light".split()  # noqa: SIM905
-        return [" ".join(rng.choice(words, 1 + 2 * i)) for i in range(n)]
+        return [" ".join(rng.choice(words, (1, 3, 9, 27)[i % 4])) for i in range(n)]
     if encoder.card.modality == "image":
         shape = (encoder.recipe.height, encoder.recipe.width, 3)
         if isinstance(encoder.recipe, PatchRecipe):
@@ -129,10 +138,12 @@ def parts_of(encoder: Any, n: int) -> list[Any]:
         coarse = rng.integers(0, 256, (n, recipe.frames, 4, 4, 3), dtype=np.uint8)
         ys, xs = np.arange(shape[1]) * 4 // shape[1], np.arange(shape[2]) * 4 // shape[2]
         return [film[:, ys][:, :, xs] for film in coarse]
+    if "transcript" in encoder.card.columns:
+        return [said(text) for text in ("", "a cup of coffee", "the dog")[:n]]
     waves = []
     for i in range(n):
         rate = (16_000, 44_100, 8_000)[i % 3]
-        t = np.arange(int(rate * (0.3 + 1.7 * i))) / rate
+        t = np.arange(int(rate * (0.3 + 1.7 * (i % 4)))) / rate
         tone = 0.3 * np.sin(2 * np.pi * (220 + 90 * i) * t) + 0.01 * rng.normal(size=len(t))
         waves.append(Waveform(tone.astype(np.float32), rate))
     return waves

@@ -37,7 +37,7 @@ CHECKPOINTS = {
     "wav2vec2": ("Wav2Vec2ForPreTraining", {}),
     "hubert": ("HubertModel", {}),
     "wavlm": ("WavLMModel", {}),
-    "videomae": ("VideoMAEForPreTraining", {}),
+    "videomae": ("VideoMAEForPreTraining", {"image_size": 32}),  # places are not learned, and slow
     "e5": ("XLMRobertaModel", {"vocab_size": 250002, "max_position_embeddings": 514}),
     "gte": ("BertModel", BERT_BASE),
 }

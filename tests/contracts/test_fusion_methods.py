@@ -23,7 +23,7 @@ from mmcli.workflows.fuse_open import inputs_for
 from mmcli.workflows.fuse_train import FuseConfig, train_fusion
 from tests.fusion.making import everything
 
-SMALL = FuseOptions(width=8, epochs=2, batch=32, heads=2, layers=1, rank=2)
+SMALL = FuseOptions(width=8, epochs=2, batch=40, heads=2, layers=1, rank=2)
 NAMES = [spec.name for spec in METHODS if spec.view != "as-text"]
 LABELS = {"label": "multiclass", "tags": "multilabel", "grade": "ordinal", "score": "regression"}
 
@@ -33,25 +33,25 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return everything(tmp_path_factory.mktemp("fusion") / "store")
 
 
-def contest_on(path: Path, label: str, **told: Any) -> Contest:
-    """All methods, trained together for two epochs with two seeds."""
+def contest_on(path: Path, label: str, seeds: tuple[int, ...], **told: Any) -> Contest:
+    """All methods and seeds, trained together for two epochs."""
     store = Store.open(path)
     data = load_fuse_data(store, FuseDataConfig(LabelOptions(label, LABELS[label]), **told))
     values = data.labels.values[data.train]
     objective = objective_for(data.labels.kind, values, len(data.labels.classes))
     measure = next(iter(measures_for(objective.kind).values()))
     specs = [METHODS.get(name) for name in NAMES]
-    return fit(data, specs, objective, measure, SMALL, FitRun((0, 1)))
+    return fit(data, specs, objective, measure, SMALL, FitRun(seeds))
 
 
 @pytest.fixture(scope="module")
 def four(store: Path) -> Contest:
-    return contest_on(store, "label", tabular=("price", "city"))
+    return contest_on(store, "label", (0, 1), tabular=("price", "city"))
 
 
 @pytest.fixture(scope="module")
 def one(store: Path) -> Contest:
-    return contest_on(store, "label", only=("text",))
+    return contest_on(store, "label", (0,), only=("text",))
 
 
 @lru_cache
@@ -77,7 +77,8 @@ def test_a_loaded_method_predicts_the_same(
     name: str, setting: str, store: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     contest: Contest = request.getfixturevalue(setting)
-    network = saved(contest, name, 1, store, tmp_path / "model")
+    last = len(contest.field.seeds) - 1
+    network = saved(contest, name, last, store, tmp_path / "model")
     view, rows = contest.specs[name].view, np.arange(160, dtype=np.int64)
     before = probabilities(network, view, contest.objective, contest.data.inputs, rows)
     model = FusionModel.open(tmp_path / "model")
@@ -87,7 +88,7 @@ def test_a_loaded_method_predicts_the_same(
     assert np.isfinite(after).all()
     np.testing.assert_allclose(after, before, atol=1e-6, rtol=0)
     # the seeds of the pass in which all trained together say the same of these rows
-    together = contest.probabilities(name, rows)[1]
+    together = contest.probabilities(name, rows)[last]
     np.testing.assert_allclose(after, together, atol=1e-5, rtol=0)
     # any batch of rows, in any order, and with parts that are absent
     some = np.array([150, 3, 77, 3], np.int64)
@@ -99,7 +100,7 @@ def test_a_loaded_method_predicts_the_same(
 
 @pytest.mark.parametrize("label", ["tags", "grade", "score"])
 def test_every_method_takes_every_kind_of_label(label: str, store: Path, tmp_path: Path) -> None:
-    contest = contest_on(store, label, only=("text", "image"))
+    contest = contest_on(store, label, (0,), only=("text", "image"))
     rows = contest.data.test
     for name in NAMES:
         found = contest.probabilities(name, rows)

@@ -1,6 +1,7 @@
 """Rows of the same content are embedded once, and the store is the same as if each had been."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,25 @@ def arrays(store: Path) -> dict[str, bytes]:
     return {n: b for n, b in shard_bytes(store).items() if n.endswith(".safetensors")}
 
 
-def test_twins_get_the_bits_of_the_first(tmp_path: Path) -> None:
+@dataclass(frozen=True)
+class Whole:
+    """Rows that name four files again and again, embedded in one go."""
+
+    source: str
+    store: Path
+    report: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    folder = tmp_path_factory.mktemp("once")
+    source, store = once(folder / "in"), folder / "store"
+    return Whole(source, store, embedded(source, store))
+
+
+def test_twins_get_the_bits_of_the_first(whole: Whole, tmp_path: Path) -> None:
     reports = {
-        "once": embedded(once(tmp_path / "a"), tmp_path / "once"),
+        "once": whole.report,
         "equal": embedded(copies(tmp_path / "b", trailing=False), tmp_path / "equal"),
         "alone": embedded(copies(tmp_path / "c", trailing=True), tmp_path / "alone"),
     }
@@ -62,21 +79,18 @@ def test_twins_get_the_bits_of_the_first(tmp_path: Path) -> None:
     copied = {name: report["copied_parts"] for name, report in reports.items()}
     assert copied == {"once": twins, "equal": twins, "alone": 0}
     assert all(report["ok"] == len(SHOWN) for report in reports.values())
-    assert arrays(tmp_path / "once") == arrays(tmp_path / "alone") == arrays(tmp_path / "equal")
+    assert arrays(whole.store) == arrays(tmp_path / "alone") == arrays(tmp_path / "equal")
 
 
-def test_sequences_and_layers_are_copied_too(tmp_path: Path) -> None:
-    options = {"only": ("image",), "sequence": True, "layers": (2,)}
-    report = embedded(once(tmp_path / "a"), tmp_path / "once", **options)
+def test_sequences_and_layers_are_copied_too(whole: Whole, tmp_path: Path) -> None:
+    options = {"only": ("image",), "sequence": True, "layers": (2,), "shard_size": 8}
+    report = embedded(whole.source, tmp_path / "once", **options)
     assert report["copied_parts"] == len(SHOWN) - 4
     embedded(copies(tmp_path / "b", trailing=True), tmp_path / "alone", **options)
     assert arrays(tmp_path / "once") == arrays(tmp_path / "alone")
 
 
-def test_a_resumed_run_gives_the_same_bytes(tmp_path: Path) -> None:
-    source = once(tmp_path / "a")
-    embedded(source, tmp_path / "whole")
-
+def test_a_resumed_run_gives_the_same_bytes(whole: Whole, tmp_path: Path) -> None:
     class Cut(Exception):
         pass
 
@@ -84,13 +98,13 @@ def test_a_resumed_run_gives_the_same_bytes(tmp_path: Path) -> None:
         if done > 5:
             raise Cut
 
-    config = ExtractConfig(source, str(tmp_path / "cut"), encoders=ENCODERS, shard_size=4)
+    config = ExtractConfig(whole.source, str(tmp_path / "cut"), encoders=ENCODERS, shard_size=4)
     with pytest.raises(Cut):
         extract(config, Listeners(progress=cut))
-    report = embedded(source, tmp_path / "cut", resume=True, workers=None)
+    report = embedded(whole.source, tmp_path / "cut", resume=True, workers=None)
     assert report["resumed_items"] > 0
     assert report["copied_parts"] < 2 * (len(SHOWN) - 4)  # those of earlier runs are made anew
-    assert shard_bytes(tmp_path / "cut") == shard_bytes(tmp_path / "whole")
+    assert shard_bytes(tmp_path / "cut") == shard_bytes(whole.store)
 
 
 def test_twins_of_a_broken_file_fail_each_by_its_name(tmp_path: Path) -> None:

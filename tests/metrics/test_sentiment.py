@@ -60,7 +60,7 @@ def sims_by_definition(truth: np.ndarray, predicted: np.ndarray) -> dict[str, fl
 def test_numbers_as_mmsa_defines_them(scale: str) -> None:
     rng = np.random.default_rng(0)
     limit = 4 if scale == "mosi" else 1.5
-    for case in range(200):
+    for case in range(70):
         rows = int(rng.integers(2, 40))
         truth, predicted = (rng.uniform(-limit, limit, rows) for _ in range(2))
         step = 2 if scale == "mosi" else 10

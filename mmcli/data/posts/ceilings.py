@@ -6,6 +6,7 @@ The rules are scored by the model's own chances (`expected`), and on the labels 
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from random import Random
 from typing import Any
 
@@ -67,10 +68,7 @@ class PostTally:
         classes = CLASSES[label]
         found: dict[str, Any] = {}
         for name, read in READ.items():
-            chances = class_chances(label, read)
-            keys = {key: at for at, key in enumerate(chances)}
-            table = np.array(list(chances.values()))
-            rules = {"macro_f1": best_for_macro_f1(table), "accuracy": table.argmax(axis=1)}
+            keys, table, rules = _best_rules(label, read)
             scores = {"expected": {m: expected_score(table, rules[m], m) for m in rules}}
             for split, rows in sorted(self._rows.items()):
                 at = np.array([keys[_seen(row, read)] for row in rows])
@@ -103,6 +101,18 @@ class PostTally:
                 for part, values in sorted(by_part.items())
             }
         return found
+
+
+@cache
+def _best_rules(
+    label: str, read: tuple[str, ...]
+) -> tuple[dict[Seen, int], Floats, dict[str, Labels]]:
+    """The row of all that can be read, its chances `(seen, classes)`, and the best rule by measure:
+    of the model alone, whatever the rows."""
+    chances = class_chances(label, read)
+    table = np.array(list(chances.values()))
+    rules = {"macro_f1": best_for_macro_f1(table), "accuracy": table.argmax(axis=1)}
+    return {key: at for at, key in enumerate(chances)}, table, rules
 
 
 def class_chances(label: str, read: Sequence[str]) -> dict[Seen, Floats]:
