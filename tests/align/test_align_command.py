@@ -23,8 +23,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return planted(tmp_path_factory.mktemp("planted") / "store", absent={"image": 0.1})
 
 
-def test_train_apply_verify_and_evaluate(run: Run, store: Path, tmp_path: Path) -> None:
-    done = run("align", "train", store, "-o", "a", "--between", "text,image", "--json")
+def test_train_apply_verify_and_evaluate(run_here: Run, store: Path, tmp_path: Path) -> None:
+    done = run_here("align", "train", store, "-o", "a", "--between", "text,image", "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["rows"]["test"] == 75
@@ -35,9 +35,9 @@ def test_train_apply_verify_and_evaluate(run: Run, store: Path, tmp_path: Path) 
         "manifest.json", "model.safetensors", "config.json", "metrics.json", "history.jsonl",
         "report.html", "README.md",
     }  # fmt: skip
-    assert run("align", "apply", "a", store, "-o", "out").returncode == 0
+    assert run_here("align", "apply", "a", store, "-o", "out").returncode == 0
     for directory in ("a", "out"):
-        assert run("verify", directory).returncode == 0
+        assert run_here("verify", directory).returncode == 0
     aligned = Store.open(tmp_path / "out")
     assert set(aligned.keys) == {"text", "image"}
     assert aligned.keys["text"]["space"] == aligned.keys["image"]["space"] == report["space"]
@@ -45,11 +45,11 @@ def test_train_apply_verify_and_evaluate(run: Run, store: Path, tmp_path: Path) 
     lengths = np.linalg.norm(aligned.load("image"), axis=1)
     np.testing.assert_allclose(lengths, has.astype(float), atol=1e-5)
     assert aligned.ids() == Store.open(store).ids()
-    evaluated = run(
+    evaluated = run_here(
         "evaluate", "retrieval", "out", "--query", "text", "--target", "image", "--json"
     )
     assert evaluated.returncode == 0, evaluated.stderr
-    through = run(
+    through = run_here(
         "evaluate", "retrieval", store, "--query", "text", "--target", "image", "--aligner", "a",
         "--json",
     )  # fmt: skip

@@ -1,6 +1,7 @@
 """Cross-attention: it learns who has what, goes on exactly, and its parts do what they say."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,8 @@ from mmcli.workflows.align_data import DataConfig, load_data
 from mmcli.workflows.align_train import TrainConfig, train
 from tests.align.bound_pairs import bound_pairs
 
-SMALL = AlignOptions(hidden=32, dim=16, layers=1, heads=2, epochs=20, batch=16, lr=3e-3, dropout=0)
-FEW = AlignOptions(hidden=16, dim=8, layers=1, heads=2, epochs=3, batch=16)
+SMALL = AlignOptions(hidden=32, dim=16, layers=1, heads=2, epochs=11, batch=16, lr=6e-3, dropout=0)
+FEW = AlignOptions(hidden=16, dim=8, layers=1, heads=2, epochs=2, batch=16)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def test_it_tells_partners_apart_that_pooled_vectors_cannot(store: Path, tmp_pat
 
 def test_either_order_of_the_modalities_learns(store: Path) -> None:
     data = features(store, ("image", "text"))
-    fitted = fit(data.features, SMALL, FitRun())
+    fitted = fit(data.features, replace(SMALL, epochs=7), FitRun())
     assert fitted.score(data.features, data.test)["image-to-text"]["hit@1"] > 0.6
     assert set(fitted.val) == {"image-to-text", "text-to-image"}
 
@@ -159,8 +160,7 @@ def test_three_modalities_and_odd_heads_are_refused(store: Path) -> None:
         three = {**data.parts, "speech": data.parts["text"]}
         CrossAttention(type(data)(**{**vars(data), "parts": three}), FEW, FitRun())
     with pytest.raises(UsageError, match="--heads 3"):
-        options = AlignOptions(**{**vars(FEW), "heads": 3})
-        CrossAttention(data, options, FitRun())
+        CrossAttention(data, replace(FEW, heads=3), FitRun())
 
 
 def test_late_similarity_is_the_mean_of_best_matches_whatever_the_padding() -> None:

@@ -23,9 +23,9 @@ def store(tmp_path: Path) -> Path:
     return write_store(tmp_path / "store", {"image": image, "text": text}, has=has, shard=3)
 
 
-def test_scores_and_ranks(store: Path, tmp_path: Path, run: Run) -> None:
+def test_scores_and_ranks(store: Path, tmp_path: Path, run_here: Run) -> None:
     words = ("evaluate", "pairs", store, "--query", "text", "--target", "image")
-    done = run(*words, "-o", "p.parquet", "--rank", "--json")
+    done = run_here(*words, "-o", "p.parquet", "--rank", "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert (report["rows"], report["scored"], report["without_a_part"]) == (8, 6, 2)
@@ -42,9 +42,9 @@ def test_scores_and_ranks(store: Path, tmp_path: Path, run: Run) -> None:
             assert table["score"][row] == pytest.approx(1, abs=1e-6)
             assert table["rank"][row] == 1
     assert report["min"] == pytest.approx(min(s for s in table["score"] if s is not None))
-    again = run(*words, "-o", "p.parquet")
+    again = run_here(*words, "-o", "p.parquet")
     assert again.returncode == 3 and "--force" in again.stderr
-    quiet = run(*words, "-o", "p.parquet", "--force", "-q")
+    quiet = run_here(*words, "-o", "p.parquet", "--force", "-q")
     assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
     assert pq.read_table(tmp_path / "p.parquet").column_names == ["id", "score"]
 

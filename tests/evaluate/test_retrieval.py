@@ -211,7 +211,7 @@ def test_against_another_store(noisy: Path, tmp_path: Path) -> None:
         scores(noisy, against=str(gone))
 
 
-def test_what_cannot_be_scored_is_said(tmp_path: Path, noisy: Path, run: Run) -> None:
+def test_what_cannot_be_scored_is_said(tmp_path: Path, noisy: Path, run_here: Run) -> None:
     bad = unit(5, 4)
     bad[3, 1] = np.nan
     lone = unit(1, 4)
@@ -242,8 +242,8 @@ def test_what_cannot_be_scored_is_said(tmp_path: Path, noisy: Path, run: Run) ->
         ("noisy", ("--slice", "tags"), ["`tags`", "list"]),
         ("noisy", ("--group-by", "nothing"), ["`nothing`"]),
     ):
-        done = run("evaluate", "retrieval", stores[name], "--query", "text", "--target", "image",
-                   *options)  # fmt: skip
+        asked = ("evaluate", "retrieval", stores[name], "--query", "text", "--target", "image")
+        done = run_here(*asked, *options)
         lines = done.stderr.splitlines()
         assert (done.returncode, done.stdout, len(lines)) == (3, "", 2), done.stderr
         assert all(word in done.stderr for word in says), done.stderr
@@ -254,20 +254,22 @@ def test_what_cannot_be_scored_is_said(tmp_path: Path, noisy: Path, run: Run) ->
         scores(noisy, relevant_by="caption", qrels="x")
 
 
-def test_the_command(noisy: Path, run: Run, tmp_path: Path) -> None:
+def test_the_command(noisy: Path, run_here: Run, tmp_path: Path) -> None:
     words = ("evaluate", "retrieval", noisy, "--query", "text", "--target", "image")
     words = (*words, "--split", "all", "--bootstrap", 100)
-    told = run(*words, "-k", "1,3", "--slice", "colour", "--against", noisy, "--run", "run.txt")
+    told = run_here(
+        *words, "-k", "1,3", "--slice", "colour", "--against", noisy, "--run", "run.txt"
+    )
     assert told.returncode == 0, told.stderr
     assert told.stderr == "wrote run.txt\n"
     for word in ("hit@3", "text-to-image", "image-to-text", "colour=red", "difference", "gap"):
         assert word in told.stdout
-    refused = run(*words, "--run", "run.txt")
+    refused = run_here(*words, "--run", "run.txt")
     assert refused.returncode == 3 and "--force" in refused.stderr
-    silent = run(*words, "--json", "-q", "--run", "run.txt", "--force")
+    silent = run_here(*words, "--json", "-q", "--run", "run.txt", "--force")
     assert silent.stderr == ""
     report = json.loads(silent.stdout, parse_constant=pytest.fail)
     assert report["directions"]["text-to-image"]["queries"] == ROWS
-    assert json.loads(run(*words, "--json").stdout) == report  # seeded
+    assert json.loads(run_here(*words, "--json").stdout) == report  # seeded
     for options in (("-k", "0"), ("-k", "x"), ("--ties", "luck"), ("--bootstrap", -1)):
-        assert run(*words, *options).returncode == 2
+        assert run_here(*words, *options).returncode == 2

@@ -277,11 +277,11 @@ def test_a_measure_that_is_no_mean_over_rows() -> None:
     good, bad = (np.clip(truth * skill + rng.random(40), 0, 2) / 2 for skill in (0.8, 0.1))
     clean, worse = (np.stack([1 - p, p], axis=1) for p in (good, bad))
     objective = Objective("classes", 2, prior=(0.5, 0.5))
-    judge = Judge(truth, objective, measures_for("classes")["roc_auc"], 300, 4)
+    judge = Judge(truth, objective, measures_for("classes")["roc_auc"], 100, 4)
     first, last = scored(judge, clean, [worse])
     assert first["score"] == pytest.approx(roc_auc_score(truth, good))
     assert last["score"] == pytest.approx(roc_auc_score(truth, bad))
-    drawn = np.random.default_rng(4).integers(0, 40, (300, 40))
+    drawn = np.random.default_rng(4).integers(0, 40, (100, 40))
     each = np.array([[roc_auc_score(truth[d], p[d]) for p in (good, bad)] for d in drawn])
     for found, values in ((last["low"], each[:, 1]), (first["low"], each[:, 0])):
         assert found == pytest.approx(np.percentile(values, 2.5))

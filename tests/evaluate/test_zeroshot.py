@@ -141,7 +141,7 @@ def test_a_script_that_the_encoder_does_not_cover_is_said(store: Path) -> None:
     assert any("script" in warning for warning in report["warnings"])
 
 
-def test_what_cannot_be_scored_is_said(store: Path, tmp_path: Path, run: Run) -> None:
+def test_what_cannot_be_scored_is_said(store: Path, tmp_path: Path, run_here: Run) -> None:
     for options, code, says in (
         (("--label", "specie"), 3, "did you mean `species`"),
         (("--label", "species", "--prompt", "a picture"), 2, "{}"),
@@ -149,7 +149,7 @@ def test_what_cannot_be_scored_is_said(store: Path, tmp_path: Path, run: Run) ->
         (("--label", "species", "--class-names", "x,y"), 3, "known `species`"),
         (("--label", "species", "--key", "imag"), 3, "did you mean `image`"),
     ):
-        done = run("evaluate", "zeroshot", store, *options)
+        done = run_here("evaluate", "zeroshot", store, *options)
         assert (done.returncode, done.stdout) == (code, ""), done.stderr
         assert says in done.stderr and len(done.stderr.splitlines()) == 2
     vectors = np.eye(3, dtype=np.float32)
@@ -161,14 +161,14 @@ def test_what_cannot_be_scored_is_said(store: Path, tmp_path: Path, run: Run) ->
         classify(words)
 
 
-def test_the_command_and_its_page(store: Path, run: Run, tmp_path: Path) -> None:
+def test_the_command_and_its_page(store: Path, run_here: Run, tmp_path: Path) -> None:
     words = ("evaluate", "zeroshot", store, "--label", "species", "--bootstrap", 20)
-    done = run(*words, "--html", "page.html")
+    done = run_here(*words, "--html", "page.html")
     assert done.returncode == 0, done.stderr
     for word in ("accuracy", "macro_f1", "top_5_accuracy", "rocket     tiger"):
         assert word in done.stdout
     page = parse((tmp_path / "page.html").read_text("utf-8"))
     assert "script" not in {tag for tag, _ in page.tags}
     assert any(str(a.get("src", "")).startswith("data:image/jpeg") for _, a in page.tags)
-    report = json.loads(run(*words, "--json", "-q").stdout, parse_constant=pytest.fail)
+    report = json.loads(run_here(*words, "--json", "-q").stdout, parse_constant=pytest.fail)
     assert report["confusion"]["classes"] == sorted({*NAMES, "accordion"})

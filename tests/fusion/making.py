@@ -108,10 +108,13 @@ def everything(path: Path, rows: int = 160, seed: int = 0) -> Path:
                        layers={"image:net@1": 1, "image:net@2": 2})  # fmt: skip
 
 
-def xor_store(path: Path, rows: int = 1500, seed: int = 0) -> Path:
-    """The label is whether two bits, one a modality, differ; either alone says nothing."""
+def xor_store(path: Path, rows: int = 900, seed: int = 0) -> Path:
+    """The label is whether two bits, one a modality, differ; either alone says nothing.
+
+    Half of the rows test, so that chance is near a half.
+    """
     rng = np.random.default_rng(seed)
     a, b = rng.choice([-1, 1], rows), rng.choice([-1, 1], rows)
     vectors = {"text": bits(rows, 8, a, 10), "image": bits(rows, 12, b, 11)}
-    columns = {"label": np.where(a != b, "yes", "no").tolist(), "split": splits(rows)}
+    columns = {"label": np.where(a != b, "yes", "no").tolist(), "split": splits(rows, 0.4, 0.1)}
     return write_store(path, vectors, columns)

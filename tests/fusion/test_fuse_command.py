@@ -23,7 +23,8 @@ def model_of(path: Path) -> dict[str, Any]:
 def test_xor_is_learned_by_fusing_alone(tmp_path: Path, run_here: Any) -> None:
     store = xor_store(tmp_path / "store")
     done = run_here("fuse", "train", store, "-o", "m", "--label", "label", "--method", "gated",
-                    "--seeds", 2, "--json")  # fmt: skip
+                    "--seeds", 2, "--epochs", 12, "--lr", 0.01, "--width", 32,
+                    "--json")  # fmt: skip
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     scores = {row["model"]: row["accuracy"] for row in report["table"]}
@@ -158,7 +159,7 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(tmp_path: Path) -> N
     def run(output: str, listeners: Listeners | None = None, resume: bool = False) -> bytes:
         config = FuseConfig(
             str(store), str(tmp_path / output), FuseDataConfig(LabelOptions("label")),
-            methods=("hybrid:gated",), options=FuseOptions(epochs=5, width=8), seeds=2,
+            methods=("hybrid:gated",), options=FuseOptions(epochs=4, width=8), seeds=2,
             checkpoint_s=0.0, resume=resume,
         )  # fmt: skip
         train_fusion(config, listeners)
@@ -177,9 +178,9 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(tmp_path: Path) -> N
 
 
 def test_a_race_and_a_time_limit(tmp_path: Path, run_here: Any) -> None:
-    store = xor_store(tmp_path / "store", 400)
+    store = xor_store(tmp_path / "store", 200)
     done = run_here("fuse", "train", store, "-o", "m", "--label", "label", "--method", "all",
-                    "--seeds", 2, "--epochs", 8, "--width", 8, "--layers", 1, "--heads", 2,
+                    "--seeds", 2, "--epochs", 4, "--width", 8, "--layers", 1, "--heads", 2,
                     "--time-limit", 60, "--json")  # fmt: skip
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
@@ -196,7 +197,8 @@ def test_other_labels(kind: str, tmp_path: Path, run_here: Any) -> None:
     store = everything(tmp_path / "store")
     column = {"regression": "score", "ordinal": "grade", "multilabel": "tags"}[kind]
     done = run_here("fuse", "train", store, "-o", "m", "--label", column, "--label-kind", kind,
-                    "--only", "text,image", "--seeds", 2, "--json")  # fmt: skip
+                    "--only", "text,image", "--seeds", 2, "--epochs", 8, "--lr", 0.01,
+                    "--json")  # fmt: skip
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["label"]["kind"] == kind

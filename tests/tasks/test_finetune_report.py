@@ -215,6 +215,7 @@ def test_numbers_have_residuals_and_the_measures_of_sentiment(numbers: Made) -> 
         assert one["loss"]["value"] == pytest.approx(loss)
 
 
+@pytest.mark.usefixtures("few_resamples")
 def test_the_wrong_label_of_a_set_is_named(tmp_path: Path) -> None:
     made = made_of(everything(tmp_path / "store", 120), "tags", epochs=2)
     first = made.analysis.told["errors"]["shown"][0]

@@ -22,6 +22,8 @@ from mmcli.workflows.fuse_data import FuseData, FuseDataConfig, load_fuse_data
 from mmcli.workflows.fuse_fit import FitRun, FuseOptions
 from tests.fusion.making import bits, splits, write_store
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 ROWS = 150
 #: Fire has most rows; in the quake, the pictures say the opposite.
 EVENTS = ["fire", "fire", "flood", "flood", "quake"]
@@ -58,7 +60,7 @@ def judged(
     kind = data.labels.kind
     objective = objective_for(kind, data.labels.values[data.train], len(data.labels.classes))
     measure = next(iter(measures_for(objective.kind).values()))
-    options = FuseOptions(width=8, epochs=12, batch=16, lr=0.01)
+    options = FuseOptions(width=8, epochs=6, batch=32, lr=0.03)
     specs = [METHODS.get("early:concat"), METHODS.get("hybrid:gated")]
     turns = turns_of(data, store, "event", splits)
     return leave_out(data, store, turns, objective, measure, specs, options, run, **told)

@@ -35,6 +35,8 @@ from mmcli.workflows.retrieval_config import RetrievalConfig
 from tests.contracts import tiny_models
 from tests.fusion.making import write_store
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 COLOURS = {"red": (220, 30, 30), "blue": (40, 60, 220), "coffee": (110, 70, 40),
            "light": (235, 235, 200), "sea": (20, 150, 150)}  # fmt: skip
 PLACES = {"cat": (0, 0), "dog": (0, 1), "cup": (1, 0), "mat": (1, 1)}

@@ -1,7 +1,9 @@
 """Fine-tuning on recordings from end to end: train, cut off, go on, predict, evaluate, refuse."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +16,44 @@ import soundfile
 from mmcli.core.errors import BadInput, MmcliError, SpaceMismatch, UsageError
 from mmcli.store.predictions import Predictions
 from mmcli.store.verification import verify_directory
+from mmcli.tasks.streams_scores import compared
 from mmcli.workflows.data_synth import SynthConfig, synth
 from mmcli.workflows.evaluate_events import EventsConfig, evaluate_events, has_segments
 from mmcli.workflows.finetune_config import FinetuneConfig, Listeners, TrickOptions
 from mmcli.workflows.finetune_streams import run as finetune
 from mmcli.workflows.finetune_streams_predict import PredictStreamsConfig, predict_streams
 from tests.conftest import Run
+from tests.tasks.small_posts import tiny_clip
 
-N = 30
+N = 18  # with this seed 7 train, 6 validate, 5 test, and every class is in train and test
 Row = dict[str, Any]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_draws(few_resamples: None) -> Iterator[None]:
+    """Intervals, p values and ceilings of fewer draws than users get: nobody reads them here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mmcli.data.streams.ceilings._DRAWS", 5)
+        for module in ("finetune_streams_report", "evaluate_events"):
+            patch.setattr(f"mmcli.workflows.{module}.compared", partial(compared, permutations=50))
+        yield
 
 
 @pytest.fixture(scope="module")
 def streams(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("data") / "streams"
-    synth(SynthConfig("streams", str(path), {"n": N, "rate_hz": 1, "seed": 2}, workers=0))
+    synth(SynthConfig("streams", str(path), {"n": N, "rate_hz": 1, "seed": 152}, workers=0))
+    tiny_clip(path.parent)  # what sees them
     return path
 
 
 def config(data: Path, output: Path, **more: Any) -> FinetuneConfig:
-    tricks = TrickOptions(epochs=3, batch=8, head_lr=5e-3)
+    tricks = TrickOptions(epochs=3, batch=4, head_lr=5e-3)
     usual = FinetuneConfig(
         "event",
         str(data),
         str(output),
-        encoders={"speech": ("logmel",)},  # Whisper's states take a while
+        encoders={"speech": ("logmel",), "image": (f"local:{data.parent / 'clip'}",)},  # quick ones
         tricks=tricks,
         seeds=1,
         workers=0,
@@ -114,10 +129,11 @@ def test_the_commands_predict_and_evaluate(
     done = run_here(*words, "--json", "--workers", "0", "-q")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["absent"] == ["image"]
-    done = run_here("evaluate", "predictions", "p", "--task", "event", "--json", "-q")
+    few = ("--bootstrap", 20)
+    done = run_here("evaluate", "predictions", "p", "--task", "event", *few, "--json", "-q")
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)["measures"]
-    assert said == evaluate_events(EventsConfig(str(tmp_path / "p")))["measures"]
+    assert said == evaluate_events(EventsConfig(str(tmp_path / "p"), bootstrap=20))["measures"]
     assert run_here(*words, "--contributions", "--force", "-q").returncode == 2
 
 
@@ -130,17 +146,20 @@ def test_a_run_cut_off_anywhere_is_the_same_in_the_end(
     class Cut(Exception):
         pass
 
-    for steps in (5, 33, 3, 4):
+    ends = []
+    for steps in (12, 20, 7, 6):
         left = [steps]
 
         def progress(done: int, total: int, left: list[int] = left) -> None:
             left[0] -= 1
             if left[0] == 0:
+                ends.append((done, total))
                 raise Cut
 
         with pytest.raises(Cut):
             finetune(config(streams, model, resume=True), Listeners(progress=progress))
         assert (model / "state.json").exists() and not (model / "manifest.json").exists()
+    assert ends == [(4, N), (64, 88), (3, 18), (8, 18)]
     finetune(config(streams, model, resume=True))
     for name in ("model.safetensors", "history.jsonl"):
         assert (model / name).read_bytes() == (trained[0] / name).read_bytes()

@@ -51,6 +51,7 @@ def test_a_tower_has_layers_and_gradients(tmp_path: Path, name: str, modality: s
         assert max(float(g.abs().max()) for g in grads) > 0
 
 
+@pytest.mark.usefixtures("few_resamples", "short_heads")
 def test_siglip_is_tuned_and_read_again(tmp_path: Path) -> None:
     posts, model = write_posts(tmp_path / "posts"), tmp_path / "model"
     folder = tiny_families.siglip(tmp_path / "siglip")

@@ -25,6 +25,8 @@ from mmcli.workflows.fuse_data import FuseData, FuseDataConfig, load_fuse_data
 from tests.fusion.making import bits, splits, write_store
 from tests.tasks.small_posts import config_of, tiny_clip, write_posts
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 ROWS = 48
 
 
@@ -185,6 +187,7 @@ def test_the_loss_of_towers_is_that_of_a_loop(tmp_path: Path, mixup: float) -> N
     assert found == pytest.approx(float(np.mean(wanted)), abs=1e-6)
 
 
+@pytest.mark.usefixtures("short_heads")
 def test_towers_learn_labels_that_the_first_stage_generated(tmp_path: Path) -> None:
     posts = write_posts(tmp_path / "posts", 32)
     told = config_of(

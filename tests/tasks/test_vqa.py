@@ -219,8 +219,9 @@ def test_raw_files_by_the_real_command(run_here: Callable[..., Any], tmp_path: P
         "text": ["text"],
     }
     done = run_here(
-        "predict", "model", table, "-o", "said", "--split", "test", "--precision", "fp32"
-    )
+        "predict", "model", table, "-o", "said", "--split", "test", "--precision", "fp32",
+        "--workers", 0,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     done = run_here("evaluate", "predictions", "said", "--json")
     assert done.returncode == 0, done.stderr
