@@ -5,7 +5,9 @@ import subprocess
 import sys
 import wave
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many tests as cores: one thread each, or they thrash
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -90,6 +92,14 @@ def run(request: pytest.FixtureRequest, environment: dict[str, str], tmp_path: P
     return command
 
 
+@cache
+def _program() -> Any:
+    """The tree of commands, which takes a moment to build and keeps nothing of a run."""
+    from mmcli.cli.main import program
+
+    return program()
+
+
 @pytest.fixture
 def run_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
@@ -98,7 +108,7 @@ def run_here(
 
     The whole program runs, from the words to the exit code; only the start of Python is spared.
     """
-    from mmcli.cli.main import _explain, _run, program
+    from mmcli.cli.main import _explain, _run
 
     def command(*words: object) -> subprocess.CompletedProcess[str]:
         monkeypatch.chdir(tmp_path)
@@ -106,7 +116,7 @@ def run_here(
         given = list(map(str, words))
         monkeypatch.setattr(sys, "argv", ["mmcli", *given])
         try:
-            code = int(_run(program(), given))
+            code = int(_run(_program(), given))
         except Exception as error:  # as `main` does
             code = _explain(error)
         out, err = capfd.readouterr()

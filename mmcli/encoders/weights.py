@@ -8,6 +8,7 @@ import hashlib
 import importlib.util
 import warnings
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,13 @@ def package_file(package: str, relative: str, sha256: str, distribution: str) ->
 
 
 def file_sha256(path: Path) -> str:
-    """Hex digest of a file."""
+    """Hex digest of a file; read once as long as its size, times and inode stay the same."""
+    found = path.stat()
+    return _digest(path, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+
+
+@lru_cache(maxsize=64)
+def _digest(path: Path, *version: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -77,9 +77,10 @@ def extract(
         source = open_source(options, Path(spool), stdin)
         try:
             scanned = time.perf_counter()
+            modalities = modalities_to_embed(config, source)  # what is wrong here needs no torch
             load_torch().manual_seed(config.seed)  # for encoders that draw, such as timm's
             placement = place(config.device, config.precision, probe())
-            chosen = choose_encoders(config, modalities_to_embed(config, source))
+            chosen = choose_encoders(config, modalities)
             plans = plan_keys(config, chosen, placement)
             source = cut_into_segments(config, source, plans, Path(spool))
             loaded = time.perf_counter()
