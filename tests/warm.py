@@ -27,7 +27,8 @@ from typing import Any, NoReturn
 CLIENT = Path(__file__).with_name("warm_client.py")
 #: What the commands import inside of functions, and need longest for.
 LIBRARIES = (
-    *("numpy", "pyarrow.parquet", "pyarrow.dataset", "faiss", "PIL.Image", "soundfile", "duckdb"),
+    *("numpy", "pyarrow.parquet", "pyarrow.dataset", "mmcli.index.library", "PIL.Image"),
+    *("soundfile", "duckdb"),
     *("onnxruntime", "safetensors.torch", "tokenizers", "timm", "rich.progress", "rich.table"),
     *("transformers.models.bert.modeling_bert", "transformers.models.clip.modeling_clip"),
     *("transformers.models.auto.modeling_auto", "transformers.models.auto.tokenization_auto"),

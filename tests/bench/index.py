@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 
 from mmcli.index.build import empty, inverted_lists, ready
+from mmcli.index.library import faiss
 from mmcli.index.neighbours import DEPTH, ExactNeighbours
 from mmcli.index.on_disk import bounded_search
 from mmcli.index.search import read_index

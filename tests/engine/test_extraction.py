@@ -9,6 +9,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from tests.conftest import Run, picture
+from tests.contracts import tiny_models
 from tests.crashing import extract_with_kills, shard_bytes
 from tests.media import break_things, mixed
 
@@ -31,11 +32,12 @@ def vectors(store: Path, slug: str) -> dict[str, np.ndarray]:
 def test_a_killed_run_resumes_to_the_same_bytes(
     tmp_path: Path, run: Run, environment: dict[str, str]
 ) -> None:
-    source = mixed(tmp_path / "in", 120)
-    whole = run("extract", source, "-o", "whole", "-q", *FAST, "--shard-size", "12")
+    source, clip = mixed(tmp_path / "in", 120), tiny_models.clip(tmp_path / "clip")
+    told = ["--image", f"local:{clip}", "--speech", "mfcc", "--shard-size", "12"]
+    whole = run("extract", source, "-o", "whole", "-q", *told)
     assert whole.returncode == 0, whole.stderr
-    few = [*FAST, "--shard-size", "12", "--workers", "1"]
-    hits, orphans = extract_with_kills(source, tmp_path / "killed", few, 1, environment, seed=7)
+    told += ["--workers", "1"]
+    hits, orphans = extract_with_kills(source, tmp_path / "killed", told, 1, environment, seed=7)
     assert hits == 1
     assert orphans == []
     assert shard_bytes(tmp_path / "killed") == shard_bytes(tmp_path / "whole")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 
-@pytest.mark.slow
+@pytest.mark.example
 def test_tuxpaint_search(stamps: Callable[..., str]) -> None:
     """Among a third of the stamps; `python -m tests.bench stamps` takes all of them."""
     printed = stamps("tuxpaint_search.sh", "tuxpaint", every=3)

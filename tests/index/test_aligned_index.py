@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 import pytest
 
 from mmcli.align.aligner import Aligner
 from mmcli.core.errors import BadInput, SpaceMismatch, UsageError
 from mmcli.index.layout import open_index
+from mmcli.index.library import faiss
 from mmcli.index.query_text import load_text_tower
 from mmcli.store.manifest import write_manifest
 from mmcli.store.reader import Store

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import faiss
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -12,6 +11,7 @@ from mmcli.core.errors import UsageError
 from mmcli.index import on_disk
 from mmcli.index.auto import build_chosen, choose_index, given_index
 from mmcli.index.build import METRICS, Metric, empty
+from mmcli.index.library import faiss
 from mmcli.index.neighbours import DEPTH, ExactNeighbours, gather, without
 from mmcli.index.search import read_index
 

@@ -96,7 +96,7 @@ def test_vectors_come_back(factory: str) -> None:
 
 
 def test_a_file_of_another_size_is_refused(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    import faiss
+    from mmcli.index.library import faiss
 
     path = tmp_path / "index.faiss"
     faiss.write_index(build(blocks, N, DIM, factory="Flat"), str(path))
