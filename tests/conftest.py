@@ -44,8 +44,12 @@ def mmcli_command(*words: object) -> list[str]:
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of commands: the suite's own cache, nothing of the user's settings."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("MMCLI_")}
+    """The environment of commands: the suite's own cache, nothing of the user's settings.
+
+    Bytecode is kept, whatever the user says: hundreds of starts would compile the program anew.
+    """
+    dropped = "PYTHONDONTWRITEBYTECODE"
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("MMCLI_") and k != dropped}
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent  # that of a worker lies in it
