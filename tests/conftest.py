@@ -27,7 +27,7 @@ WARM_VERBS = ("extract", "retrieve", "fuse", "align", "finetune", "predict", "me
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The scripts of `examples/` first: at the end one process would wait a minute for each.
 
-    Those that train for as long run where they are asked for: `pytest tests/examples`, in CI.
+    Those that take as long run where they are asked for: `pytest tests/examples`, in CI.
     """
     items.sort(key=lambda item: "tests/examples/" not in item.nodeid)
     if config.option.markexpr or any("tests/examples" in word for word in config.args):

@@ -13,13 +13,19 @@ from tests.conftest import mmcli_command
 
 
 def extract_with_kills(
-    source: Path, output: Path, options: list[str], kills: int, env: dict[str, str], seed: int
+    source: Path,
+    output: Path,
+    options: list[str],
+    kills: int,
+    env: dict[str, str],
+    seed: int,
+    within: float = 2.0,
 ) -> tuple[int, list[str]]:
     """Extract `source`, sending SIGKILL up to `kills` times; resume after each.
 
-    A kill comes soon after a shard that the process has written. Returns how many kills
-    hit a running process, and the command lines of workers that outlived their parent by more than
-    two seconds.
+    A kill comes at a random moment of `within` seconds from a shard that the process wrote.
+    Returns how many kills hit a running process, and the command lines of workers that outlived
+    their parent by more than two seconds.
     """
     rng = random.Random(seed)
     hits, orphans = 0, []
@@ -30,7 +36,7 @@ def extract_with_kills(
         process = subprocess.Popen(command + resume, env=env)
         if attempt < kills:
             if _wait_for_shard(process, output, before):
-                time.sleep(rng.uniform(0.0, 0.1))
+                time.sleep(rng.uniform(0.0, within))
             children = (
                 psutil.Process(process.pid).children(recursive=True) if _runs(process) else []
             )

@@ -118,8 +118,8 @@ def crashes(cache: Path) -> list[Row]:
     """Ten SIGKILLs, each followed by --resume; shards beside those of an unbroken run."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        source = mixed(root / "in", 900)
-        options = ["--shard-size", "32", "--workers", "2"]
+        source = mixed(root / "in", 1800)
+        options = ["--shard-size", "16", "--workers", "2"]
         subprocess.run(
             mmcli_command("extract", source, "-o", root / "whole", "-q", *options), check=True
         )
