@@ -1,5 +1,7 @@
 """What every test may use: the real command in a process of its own, small real media."""
 
+import fcntl
+import gc
 import os
 import subprocess
 import sys
@@ -20,8 +22,30 @@ from tests.warm import WarmServer
 
 ROOT = Path(__file__).resolve().parent.parent
 Run = Callable[..., subprocess.CompletedProcess[str]]
+#: Names the server of warm commands to test processes, where it was started before them.
+WARM_ADDRESS = "TESTS_WARM_ADDRESS"
 #: Verbs that import torch.
 WARM_VERBS = ("extract", "retrieve", "fuse", "align", "finetune", "predict", "merge", "evaluate")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The server of warm commands imports while the whole suite is collected."""
+    testing = bool(config.option.numprocesses) and "PYTEST_XDIST_WORKER" not in os.environ
+    whole = config.args_source is config.ArgsSource.TESTPATHS
+    if testing and whole and not (config.option.collectonly or config.option.help):
+        kept = {**_kept_environment(), "OMP_NUM_THREADS": "1"}
+        os.environ[WARM_ADDRESS] = WarmServer.start(kept, os.getpid()).address
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Nothing of what is imported is garbage, and need not be looked through ever after."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -32,9 +56,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: "tests/examples/" not in item.nodeid)
     if config.option.markexpr or any("tests/examples" in word for word in config.args):
         return
-    asked = [item for item in items if item.get_closest_marker("example") is None]
-    config.hook.pytest_deselected(items=[item for item in items if item not in set(asked)])
-    items[:] = asked
+    long = [item for item in items if item.get_closest_marker("example")]
+    config.hook.pytest_deselected(items=long)
+    items[:] = [item for item in items if not item.get_closest_marker("example")]
 
 
 def mmcli_command(*words: object) -> list[str]:
@@ -48,21 +72,38 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
     Bytecode is kept, whatever the user says: hundreds of starts would compile the program anew.
     """
-    dropped = "PYTHONDONTWRITEBYTECODE"
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("MMCLI_") and k != dropped}
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent  # that of a worker lies in it
     cache = shared / "cache"
     cache.mkdir(exist_ok=True)
-    return {**kept, "XDG_CACHE_HOME": str(cache), "PYTHONPATH": str(ROOT)}
+    return {**_kept_environment(), "XDG_CACHE_HOME": str(cache)}
+
+
+def _kept_environment() -> dict[str, str]:
+    dropped = "PYTHONDONTWRITEBYTECODE"
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("MMCLI_") and k != dropped}
+    return {**kept, "PYTHONPATH": str(ROOT)}
 
 
 @pytest.fixture(scope="session")
-def warm_server(environment: dict[str, str]) -> Iterator[WarmServer]:
-    """Starts commands without a second's importing; from its first use on."""
-    with WarmServer(environment) as server:
-        yield server
+def warm_server(
+    environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> WarmServer:
+    """Starts commands without a second's importing: one for all test processes."""
+    if WARM_ADDRESS in os.environ:
+        return WarmServer(os.environ[WARM_ADDRESS])
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return WarmServer.start(environment, os.getpid())
+    shared = tmp_path_factory.getbasetemp().parent
+    with open(shared / "warm", "a+", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        if address := file.read():
+            return WarmServer(address)
+        server = WarmServer.start(environment, os.getppid())
+        file.write(server.address)
+        return server
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -20,20 +21,23 @@ def extract_with_kills(
     env: dict[str, str],
     seed: int,
     within: float = 2.0,
+    last: Callable[..., list[str]] = mmcli_command,
 ) -> tuple[int, list[str]]:
     """Extract `source`, sending SIGKILL up to `kills` times; resume after each.
 
-    A kill comes at a random moment of `within` seconds from a shard that the process wrote.
+    A kill comes at a random moment of `within` seconds from a shard that the process wrote; `last`
+    starts the run that comes through.
     Returns how many kills hit a running process, and the command lines of workers that outlived
     their parent by more than two seconds.
     """
     rng = random.Random(seed)
     hits, orphans = 0, []
-    command = mmcli_command("extract", source, "-o", output, "-q", *options)
+    words = ["extract", source, "-o", output, "-q", *options]
     for attempt in range(kills + 1):
         resume = ["--resume"] if output.exists() else []
         before = _shards(output)
-        process = subprocess.Popen(command + resume, env=env)
+        start = mmcli_command if attempt < kills else last
+        process = subprocess.Popen(start(*words, *resume), env=env)
         if attempt < kills:
             if _wait_for_shard(process, output, before):
                 time.sleep(rng.uniform(0.0, within))

@@ -1,15 +1,16 @@
 """Commands that start in milliseconds: forks of a process that has imported everything.
 
 `python -m mmcli extract` spends seconds on importing torch before it does anything, and the suite
-starts hundreds of commands. A server of each test process imports the libraries once, without
-using them, and forks for every command: the whole program runs in a process of its own, with its
-words, directory, environment and streams, from `main` to its exit code. `warm_client.py` is what
-scripts find on their PATH instead of `mmcli`. Tests of start-up, imports and kills start the real
-program.
+starts hundreds of commands. A server that all test processes share imports the libraries once,
+without using them, and forks for every command: the whole program runs in a process of its own,
+with its words, directory, environment and streams, from `main` to its exit code. `warm_client.py`
+is what scripts find on their PATH instead of `mmcli`. Tests of start-up, imports and kills start
+the real program.
 """
 
 import array
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -20,10 +21,11 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NoReturn
 
+ROOT = Path(__file__).resolve().parent.parent
 CLIENT = Path(__file__).with_name("warm_client.py")
 #: What the commands import inside of functions, and need longest for.
 LIBRARIES = (
@@ -35,44 +37,40 @@ LIBRARIES = (
     *("torchvision.transforms.v2", "torchaudio.transforms", "peft"),
 )
 FIRST_WORD = b"ready"
+#: Kept, so that Python does not warn of processes that are still running.
+_started: list["subprocess.Popen[bytes]"] = []
 
 
 class WarmServer:
-    """The server as its tests see it: where it listens; ends with the `with` block.
+    """The server as its tests see it: where it listens. It ends with the process `owner`.
 
-    Where the system has no `pidfd_open`, commands start the real program.
+    What is asked before its imports are done waits for them. Where the system has no `pidfd_open`,
+    commands start the real program.
     """
 
-    def __init__(self, environment: dict[str, str]) -> None:
-        self.address = f"mmcli-warm-{os.getpid()}-{secrets.token_hex(4)}"
-        self._environment = environment
-        self._process: subprocess.Popen[bytes] | None = None
+    def __init__(self, address: str = "") -> None:
+        self.address = address
 
-    def __enter__(self) -> "WarmServer":
+    @classmethod
+    def start(cls, environment: Mapping[str, str], owner: int) -> "WarmServer":
+        """A new server, which goes on importing when this returns."""
         if not hasattr(os, "pidfd_open"):
-            return self
-        command = [sys.executable, "-m", "tests.warm", self.address]
-        self._process = subprocess.Popen(
-            command, env=self._environment, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
+            return cls()
+        address = f"mmcli-warm-{owner}-{secrets.token_hex(4)}"
+        command = [sys.executable, "-m", "tests.warm", address, str(owner)]
+        process = subprocess.Popen(
+            command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
         )
-        assert self._process.stdout is not None
-        if self._process.stdout.read(len(FIRST_WORD)) != FIRST_WORD:
-            raise RuntimeError("the server of warm commands did not start")
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait()
+        assert process.stdout is not None
+        with process.stdout as said:
+            if said.read(len(FIRST_WORD)) != FIRST_WORD:
+                raise RuntimeError("the server of warm commands did not start")
+        _started.append(process)
+        return cls(address)
 
     def command(self, *words: object) -> list[str]:
         """The command line that has the server run `mmcli WORDS…`."""
-        if self._process is None:
+        if not self.address:
             return [sys.executable, "-m", "mmcli", *map(str, words)]
         return [sys.executable, "-I", "-S", str(CLIENT), self.address, *map(str, words)]
 
@@ -92,17 +90,24 @@ def _import_everything() -> None:
                 importlib.import_module(module.name)
 
 
-def _serve(address: str) -> None:
-    """Accept connections for ever; each is one command."""
+def _serve(address: str, owner: int) -> None:
+    """Accept connections, each of which is one command, until the owner has ended."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(f"\0{address}")  # a name of Linux's own: paths of tests can be too long
     listener.listen(64)
-    waiting = selectors.DefaultSelector()
-    waiting.register(listener, selectors.EVENT_READ)
     sys.stdout.buffer.write(FIRST_WORD)
     sys.stdout.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    _import_everything()
+    gc.freeze()
+    gone = os.pidfd_open(owner)
+    waiting = selectors.DefaultSelector()
+    waiting.register(listener, selectors.EVENT_READ)
+    waiting.register(gone, selectors.EVENT_READ)
     while True:
         for key, _ in waiting.select():
+            if key.fileobj == gone:
+                return
             if key.fileobj is listener:
                 connection, _ = listener.accept()
                 child = _start(connection, listener)
@@ -208,8 +213,4 @@ def _renew_streams() -> None:
 
 
 if __name__ == "__main__":
-    import gc
-
-    _import_everything()
-    gc.freeze()
-    _serve(sys.argv[1])
+    _serve(sys.argv[1], int(sys.argv[2]))

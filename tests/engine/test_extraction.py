@@ -12,6 +12,7 @@ from tests.conftest import Run, picture
 from tests.contracts import tiny_models
 from tests.crashing import extract_with_kills, shard_bytes
 from tests.media import break_things, mixed
+from tests.warm import WarmServer
 
 PICTURES = ["--image", "efficientnet-lite0"]
 FAST = [*PICTURES, "--speech", "mfcc", "--shard-size", "16"]
@@ -30,15 +31,16 @@ def vectors(store: Path, slug: str) -> dict[str, np.ndarray]:
 
 @pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_bytes(
-    tmp_path: Path, run: Run, environment: dict[str, str]
+    tmp_path: Path, run: Run, environment: dict[str, str], warm_server: WarmServer
 ) -> None:
     source, clip = mixed(tmp_path / "in", 120), tiny_models.clip(tmp_path / "clip")
     told = ["--image", f"local:{clip}", "--speech", "mfcc", "--shard-size", "12"]
     whole = run("extract", source, "-o", "whole", "-q", *told)
     assert whole.returncode == 0, whole.stderr
     hits, orphans = extract_with_kills(
-        source, tmp_path / "killed", [*told, "--workers", "1"], 1, environment, seed=7, within=0.1
-    )
+        source, tmp_path / "killed", [*told, "--workers", "1"], 1, environment, seed=7, within=0.1,
+        last=warm_server.command,
+    )  # fmt: skip
     assert hits == 1
     assert orphans == []
     assert shard_bytes(tmp_path / "killed") == shard_bytes(tmp_path / "whole")
