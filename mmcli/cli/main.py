@@ -1,11 +1,12 @@
 """The program: gathers the verbs, and alone turns errors and signals into text and exit codes.
 
 A verb's file imports only the standard library and typer at its top, so that help costs nothing;
-what a verb does is imported when it is called.
+what a verb does is imported when it is called, and so are the files of the other verbs.
 """
 
 import contextlib
 import errno
+import importlib
 import io
 import os
 import signal
@@ -15,24 +16,6 @@ from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 
-from mmcli.cli import (
-    align,
-    data,
-    demo,
-    doctor,
-    evaluate,
-    extract,
-    finetune,
-    fuse,
-    merge,
-    methods,
-    models,
-    predict,
-    retrieve,
-    runs,
-    store,
-    verify,
-)
 from mmcli.core.errors import ExitCode, MmcliError, OutOfResource
 
 EPILOG = """\b
@@ -47,24 +30,15 @@ Exit codes: 0 done, 1 a defect of mmcli, 2 usage, 3 bad input, 4 a model, extra 
 missing, 5 out of disk or memory, 6 done but some items failed, 130 and 143 interrupted."""
 
 NAME = "mmcli"
+#: By this variable a shell asks for completions.
+COMPLETION = f"_{NAME.upper()}_COMPLETE"
 
-app = typer.Typer(
-    name=NAME,
-    help="From folders and tables of pictures, text and speech to a cross-modal search index.",
-    epilog=EPILOG,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "MMCLI"},
+#: Each is a file of this folder; groups have verbs of their own. In the order of the help.
+VERBS = (
+    *("extract", "finetune", "predict", "merge", "runs", "verify"),
+    *("models", "methods", "doctor", "demo"),
 )
-for verb in (extract, finetune, predict, merge, runs, verify, models, methods, doctor, demo):
-    verb.register(app)
-app.add_typer(retrieve.app, name="retrieve")
-app.add_typer(align.app, name="align")
-app.add_typer(fuse.app, name="fuse")
-app.add_typer(evaluate.app, name="evaluate")
-app.add_typer(store.app, name="store")
-app.add_typer(data.app, name="data")
+GROUPS = ("retrieve", "align", "fuse", "evaluate", "store", "data")
 
 
 class Stopped(BaseException):
@@ -83,7 +57,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def root(
     version: Annotated[
         bool,
@@ -93,11 +66,28 @@ def root(
     """From folders and tables of pictures, text and speech to a cross-modal search index."""
 
 
-def program() -> Any:
-    """The whole command tree, as the parser runs it.
+def program(verb: str = "") -> Any:
+    """The whole command tree, as the parser runs it; only that of `verb` where there is such a one.
 
     Every option can be set by a variable; saying so once is enough, so help does not repeat it.
     """
+    app = typer.Typer(
+        name=NAME,
+        help="From folders and tables of pictures, text and speech to a cross-modal search index.",
+        epilog=EPILOG,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "MMCLI"},
+    )
+    app.callback()(root)
+    every = (*VERBS, *GROUPS)
+    for name in [verb] if verb in every else every:
+        module = importlib.import_module(f"mmcli.cli.{name}")
+        if name in GROUPS:
+            app.add_typer(module.app, name=name)
+        else:
+            module.register(app)
     tree = typer.main.get_command(app)
     waiting: list[Any] = [tree]
     while waiting:
@@ -110,7 +100,7 @@ def program() -> Any:
 
 def _run(tree: Any, words: list[str]) -> int:
     """The exit code of a command line. typer's own runner would turn a closed pipe into exit 1."""
-    if f"_{NAME.upper()}_COMPLETE" in os.environ:
+    if COMPLETION in os.environ:
         tree(prog_name=NAME)
     try:
         with tree.make_context(NAME, words) as context:
@@ -125,7 +115,8 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, _on_signal)
     _mend_streams()
     try:
-        code = _run(program(), sys.argv[1:])
+        words = sys.argv[1:]
+        code = _run(program(words[0] if words and COMPLETION not in os.environ else ""), words)
         sys.stdout.flush()  # here a full disk shows
         _finish(code)
     except Stopped as stopped:
