@@ -66,7 +66,7 @@ def mmcli_command(*words: object) -> list[str]:
     return [sys.executable, "-m", "mmcli", *map(str, words)]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of commands: the suite's own cache, nothing of the user's settings.
 
@@ -77,6 +77,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         shared = shared.parent  # that of a worker lies in it
     cache = shared / "cache"
     cache.mkdir(exist_ok=True)
+    os.environ["MMCLI_CACHE_DIR"] = str(cache / "mmcli")  # of what runs in this process
     return {**_kept_environment(), "XDG_CACHE_HOME": str(cache)}
 
 

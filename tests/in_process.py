@@ -1,26 +1,21 @@
 """Cheap commands and models in the process of the tests; folders import it in `conftest.py`.
 
-Pretrained models stay in memory from test to test, and their text towers are exported once: loading
-a package's weights again gives the same model, exporting it again the same graph. The first of each
-is the real thing, and `tests/contracts/` shows that loading and exporting work.
+Pretrained models stay in memory from test to test: loading a package's weights again gives the same
+model. The first is the real thing, and `tests/contracts/` shows that loading works.
 """
 
 import io
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
 
-from mmcli.encoders import export, registry
+from mmcli.encoders import registry
 from tests.conftest import Run
 
 _models: dict[str, Any] = {}
-_towers: dict[int, tuple["tempfile.TemporaryDirectory[str]", str]] = {}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -28,7 +23,6 @@ def kept_models() -> Iterator[None]:
     """For the tests of one module: elsewhere models are loaded as ever."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registry, "load_attribute", _keeping(registry.load_attribute))
-        patch.setattr(export, "export_text", _exporting_once(export.export_text))
         yield
 
 
@@ -47,20 +41,6 @@ def _keeping(load_attribute: Callable[..., Any]) -> Callable[..., Any]:
         return load
 
     return attribute
-
-
-def _exporting_once(export_text: Callable[..., str]) -> Callable[..., str]:
-    def export(encoder: Any, directory: Path, after: Any = None) -> str:
-        if after or not any(encoder is model for model in _models.values()):
-            return export_text(encoder, directory, after)
-        if id(encoder) not in _towers:
-            folder = tempfile.TemporaryDirectory(prefix="mmcli-towers-")
-            _towers[id(encoder)] = folder, export_text(encoder, Path(folder.name))
-        folder, reason = _towers[id(encoder)]
-        shutil.copytree(folder.name, directory, dirs_exist_ok=True)
-        return reason
-
-    return export
 
 
 @pytest.fixture

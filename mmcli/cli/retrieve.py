@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from mmcli.cli import retrieve_changes, retrieve_index
+from mmcli.cli.arrow import spare_pandas
 from mmcli.cli.options import (
     FORMATS,
     Config,
@@ -140,6 +141,7 @@ def search(
     if verbose:
         for line in describe_sources(context):
             sink.debug(line)
+    spare_pandas()
     from mmcli.workflows.query_file import Kind, Query, QueryPart, parse_part, read_queries
     from mmcli.workflows.search import SearchConfig
     from mmcli.workflows.search import search as run
@@ -209,6 +211,7 @@ def info(
 ) -> int:
     """Say what an index holds and which queries it takes."""
     check_choice("--verify", verify, ("once", "full", "none"))
+    spare_pandas()
     from mmcli.workflows.index_info import index_info
 
     report: dict[str, Any] = index_info(index, verify)

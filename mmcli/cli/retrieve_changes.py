@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mmcli.cli.arrow import spare_pandas
 from mmcli.cli.options import (
     Config,
     DryRun,
@@ -120,6 +121,7 @@ def _add(
 ) -> int:
     sink = Sink(quiet, verbose)
     check_choice("--verify", verify, ("once", "full", "none"))
+    spare_pandas()
     from mmcli.workflows.index_add import AddConfig, add_rows
 
     settings = AddConfig(index, store, replace, sync, compact, verify, dry_run)
@@ -148,6 +150,7 @@ def remove(
 ) -> int:
     """Take items out of an index, by id or by a condition on their columns."""
     sink = Sink(quiet, verbose)
+    spare_pandas()
     from mmcli.workflows.index_remove import RemoveConfig, remove_rows
 
     settings = RemoveConfig(index, tuple(ids or ()), ids_file, where, missing_ok, compact, dry_run)
@@ -173,6 +176,7 @@ def merge(
     """Make one index of two."""
     sink = Sink(quiet, verbose)
     check_choice("--verify", verify, ("once", "full", "none"))
+    spare_pandas()
     from mmcli.workflows.index_merge import MergeConfig, merge_indexes
 
     settings = MergeConfig(first, second, output, replace, force, verify, dry_run)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from mmcli.cli.arrow import spare_pandas
 from mmcli.cli.options import (
     Config,
     DryRun,
@@ -128,6 +129,7 @@ def index(
     check_choice("--verify", verify, ("once", "full", "none"))
     for line in describe_sources(context):
         sink.debug(line)
+    spare_pandas()
     from mmcli.workflows.index_build import build_index
     from mmcli.workflows.index_config import IndexConfig, Listeners
 
@@ -200,6 +202,7 @@ def tune(
     check_choice("--verify", verify, ("once", "full", "none"))
     for line in describe_sources(context):
         sink.debug(line)
+    spare_pandas()
     from mmcli.workflows.index_config import Listeners
     from mmcli.workflows.index_tune import TuneConfig, tune_index
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from mmcli.cli.arrow import spare_pandas
 from mmcli.cli.options import (
     Config,
     DryRun,
@@ -71,6 +72,7 @@ def concat(
     check_choice("--verify", verify, ("once", "full", "none"))
     for line in describe_sources(context):
         sink.debug(line)
+    spare_pandas()
     from mmcli.workflows.store_concat import ConcatConfig, concat_stores
     from mmcli.workflows.store_output import Output
 

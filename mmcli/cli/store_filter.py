@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from mmcli.cli.arrow import spare_pandas
 from mmcli.cli.options import (
     Config,
     DryRun,
@@ -92,6 +93,7 @@ def filter_(
     check_choice("--verify", verify, ("once", "full", "none"))
     for line in describe_sources(context):
         sink.debug(line)
+    spare_pandas()
     from mmcli.workflows.store_filter import FilterConfig, filter_store
     from mmcli.workflows.store_output import Output
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from mmcli.cli.arrow import spare_pandas
 from mmcli.cli.options import (
     Config,
     DryRun,
@@ -91,6 +92,7 @@ def import_(
     check_choice("--on-error", on_error, ("skip", "fail"))
     for line in describe_sources(context):
         sink.debug(line)
+    spare_pandas()
     from mmcli.workflows.store_import import ImportConfig, import_vectors
     from mmcli.workflows.store_output import Output
 

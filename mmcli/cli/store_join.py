@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from mmcli.cli.arrow import spare_pandas
 from mmcli.cli.options import (
     Config,
     DryRun,
@@ -86,6 +87,7 @@ def join(
     check_choice("--verify", verify, ("once", "full", "none"))
     for line in describe_sources(context):
         sink.debug(line)
+    spare_pandas()
     from mmcli.workflows.store_join import JoinConfig, join_store
     from mmcli.workflows.store_output import Output
 

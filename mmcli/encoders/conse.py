@@ -6,7 +6,6 @@ for the MiniLM embedding of its names. Source: Norouzi et al. 2013 (ConSE), arXi
 
 import hashlib
 import json
-import os
 import tempfile
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from mmcli.encoders.text import MINILM_SHA256, load_minilm
 from mmcli.engine.device import Placement
 from mmcli.engine.encode import encode_parts
 from mmcli.engine.torch_stack import load_torch
+from mmcli.store.hashes import cache_directory
 
 #: Chosen on the Tux Paint stamps among 5, 10, 20, all; ConSE's authors use 10 too.
 TOP_CLASSES = 10
@@ -128,9 +128,7 @@ def class_vectors() -> Any:
 
     names = class_names()
     told = json.dumps([names, MINILM_SHA256, _RECIPE_VERSION])
-    path = (
-        _cache_directory() / f"conse-{hashlib.sha256(told.encode()).hexdigest()[:16]}.safetensors"
-    )
+    path = cache_directory() / f"conse-{hashlib.sha256(told.encode()).hexdigest()[:16]}.safetensors"
     try:
         held = load_file(path)["classes"]
         if held.shape == (1000, DIM) and held.dtype == torch.float32 and held.isfinite().all():
@@ -152,13 +150,6 @@ def _embed_classes(names: list[str]) -> Any:
     whole, single = embedded[: len(names)], embedded[len(names) :]
     means = torch.stack([rows.mean(0) for rows in single.split([len(s) for s in synonyms])])
     return torch.nn.functional.normalize(means, dim=-1) + whole
-
-
-def _cache_directory() -> Path:
-    own = os.environ.get("MMCLI_CACHE_DIR")
-    if own:
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmcli"
 
 
 def _keep(path: Path, vectors: Any) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmcli.core.errors import MmcliError
+from mmcli.encoders.kept_towers import fetch_tower, keep_tower, tower_key
 from mmcli.index.layout import IndexWriter, query_folder
 from mmcli.workflows.index_aligner import AlignedPlan, save_tower
 from mmcli.workflows.queries import QueryPlan, load_query_encoder
@@ -56,15 +57,21 @@ def _export_text(plan: QueryPlan | AlignedPlan, folder: Path) -> str:
     assert isinstance(source, QueryPlan)
     if source.layer is not None:
         return "an inner layer is read"
+    key = "" if isinstance(plan, AlignedPlan) else tower_key(source.encoder, source.as_manifest())
+    if key and fetch_tower(key, folder):
+        return ""
     from mmcli.encoders.export import export_text
 
     try:
         encoder = load_query_encoder(source, "cpu", "fp32")
         if isinstance(plan, AlignedPlan):
             after = _after(plan)
-        return export_text(encoder, folder, after)
+        reason = export_text(encoder, folder, after)
     except MmcliError as error:
         return error.message
+    if key and not reason:
+        keep_tower(key, folder)
+    return reason
 
 
 def _after(plan: AlignedPlan) -> Any:

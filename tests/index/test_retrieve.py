@@ -149,8 +149,23 @@ def test_a_search_by_words_imports_neither_torch_nor_transformers(
     assert done.returncode == 0
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "faiss" in imported and "onnxruntime" in imported
-    heavy = {"torch", "transformers", "timm", "PIL", "pandas", "scipy", "pyarrow.compute"}
+    heavy = {"torch", "transformers", "timm", "PIL", "pandas.core", "scipy", "pyarrow.compute"}
     assert not heavy & imported
+
+
+def test_the_next_index_of_a_space_imports_no_torch(
+    environment: dict[str, str], store: Path, index: Path, tmp_path: Path
+) -> None:
+    words = ["retrieve", "index", str(store), "-o", str(tmp_path / "next"), "--modality", "text"]
+    command = [sys.executable, "-X", "importtime", "-m", "mmcli", *words]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-500:]
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert not {"torch", "transformers", "pandas.core"} & imported
+    tower = open_index(tmp_path / "next")["queries"]["text"]["folder"]
+    for name in ("model.onnx", "tokenizer.json", "query.json"):
+        mine = (tmp_path / "next" / tower / name).read_bytes()
+        assert mine == (index / open_index(index)["queries"]["text"]["folder"] / name).read_bytes()
 
 
 def test_parts_are_weighed(index: Path) -> None:
