@@ -63,8 +63,8 @@ def apply(
     check_choice("--verify", verify, ("once", "full", "none"))
     for line in describe_sources(context):
         sink.debug(line)
-    from mmcli.workflows.align_apply import ApplyConfig
-    from mmcli.workflows.align_apply import apply as run
+    from mmcli.workflows.align.apply import ApplyConfig
+    from mmcli.workflows.align.apply import apply as run
 
     settings = ApplyConfig(
         aligner=aligner,

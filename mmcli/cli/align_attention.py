@@ -64,8 +64,8 @@ def attention(
     check_choice("--verify", verify, ("once", "full", "none"))
     for line in describe_sources(context):
         sink.debug(line)
-    from mmcli.workflows.align_attention import AttentionConfig
-    from mmcli.workflows.align_attention import attention as run
+    from mmcli.workflows.align.attention import AttentionConfig
+    from mmcli.workflows.align.attention import attention as run
 
     report = run(
         AttentionConfig(

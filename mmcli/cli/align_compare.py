@@ -80,9 +80,9 @@ def compare(
         sink.debug(line)
     from mmcli.align.fitting import AlignOptions
     from mmcli.data.splits import SplitOptions
-    from mmcli.workflows.align_compare import CompareConfig
-    from mmcli.workflows.align_compare import compare as run
-    from mmcli.workflows.align_data import DataConfig
+    from mmcli.workflows.align.compare import CompareConfig
+    from mmcli.workflows.align.compare import compare as run
+    from mmcli.workflows.align.data import DataConfig
 
     splits = SplitOptions(
         split_file=split_file, val_fraction=val_fraction, group_by=group_by, seed=seed

@@ -156,9 +156,9 @@ def train(
         sink.debug(line)
     from mmcli.align.fitting import AlignOptions
     from mmcli.data.splits import SplitOptions
-    from mmcli.workflows.align_data import DataConfig
-    from mmcli.workflows.align_train import Listeners, TrainConfig
-    from mmcli.workflows.align_train import train as run
+    from mmcli.workflows.align.data import DataConfig
+    from mmcli.workflows.align.train import Listeners, TrainConfig
+    from mmcli.workflows.align.train import train as run
 
     settings = TrainConfig(
         store=store,

@@ -102,8 +102,8 @@ def split(
     check_choice("--method", method, ("random", "hash"))
     for line in describe_sources(context):
         sink.debug(line)
-    from mmcli.workflows.data_split import SplitConfig
-    from mmcli.workflows.data_split import split as run
+    from mmcli.workflows.data.split import SplitConfig
+    from mmcli.workflows.data.split import split as run
 
     settings = SplitConfig(
         source=source,

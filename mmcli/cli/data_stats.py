@@ -43,8 +43,8 @@ def stats(
     sink = Sink(quiet, verbose)
     for line in describe_sources(context):
         sink.debug(line)
-    from mmcli.workflows.data_stats import StatsConfig
-    from mmcli.workflows.data_stats import stats as run
+    from mmcli.workflows.data.stats import StatsConfig
+    from mmcli.workflows.data.stats import stats as run
 
     settings = StatsConfig(
         source=source,

@@ -211,7 +211,7 @@ def _run(
     """What every kind does: run the workflow with a progress bar, print its report."""
     if workers != "auto" and not workers.isdecimal():
         raise UsageError(f"`--workers {workers}`", "give a number or auto")
-    from mmcli.workflows.data_synth import SynthConfig, synth
+    from mmcli.workflows.data.synth import SynthConfig, synth
 
     settings = SynthConfig(
         kind=kind,

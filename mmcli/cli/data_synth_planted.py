@@ -102,7 +102,7 @@ def planted(
     if all(share is None for share in given):
         shares = (0.25, 0.25, 0.25, 0.25)
     from mmcli.data.planted.model import Planted
-    from mmcli.workflows.data_planted import PlantedConfig, plant
+    from mmcli.workflows.data.planted import PlantedConfig, plant
 
     settings = PlantedConfig(
         output,

@@ -96,8 +96,8 @@ def validate(
     check_choice("--format", format, FORMATS)
     for line in describe_sources(context):
         sink.debug(line)
-    from mmcli.workflows.data_validate import ValidateConfig
-    from mmcli.workflows.data_validate import validate as run
+    from mmcli.workflows.data.validate import ValidateConfig
+    from mmcli.workflows.data.validate import validate as run
 
     settings = ValidateConfig(
         source=source,

@@ -60,7 +60,7 @@ def pairs(
     check_choice("--verify", verify, ("once", "full", "none"))
     for line in describe_sources(context):
         sink.debug(line)
-    from mmcli.workflows.evaluate_pairs import PairsConfig, evaluate_pairs
+    from mmcli.workflows.evaluate.pairs import PairsConfig, evaluate_pairs
 
     settings = PairsConfig(
         store=store,

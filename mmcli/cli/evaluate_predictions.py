@@ -110,8 +110,8 @@ def predictions(
     check_choice("--format", format, FORMATS)
     for line in describe_sources(context):
         sink.debug(line)
-    from mmcli.workflows.evaluate_predictions import PredictionsConfig, evaluate_predictions
-    from mmcli.workflows.evaluate_tasks import evaluate_special, special_task
+    from mmcli.workflows.evaluate.predictions import PredictionsConfig, evaluate_predictions
+    from mmcli.workflows.evaluate.tasks import evaluate_special, special_task
 
     settings = PredictionsConfig(
         predictions=predictions,
@@ -147,8 +147,8 @@ def predictions(
 
 def show_special(sink: Sink, report: dict[str, Any], json: bool, format: str) -> None:
     """Print a report of events or answers: JSON, its tables, or the measures alone."""
-    from mmcli.workflows.evaluate_tasks import special_tables
-    from mmcli.workflows.fuse_report import shown_rows
+    from mmcli.workflows.evaluate.tasks import special_tables
+    from mmcli.workflows.fuse.report import shown_rows
 
     if json:
         sink.report(report, True)
@@ -165,8 +165,8 @@ def show_special(sink: Sink, report: dict[str, Any], json: bool, format: str) ->
 
 def show(sink: Sink, report: dict[str, Any], json: bool, format: str) -> None:
     """Print the report: JSON, its tables, or the measures alone in another format."""
-    from mmcli.workflows import predictions_tables as tables
-    from mmcli.workflows.zeroshot_tables import confused_rows
+    from mmcli.workflows.evaluate.zeroshot_tables import confused_rows
+    from mmcli.workflows.predictions import tables
 
     if json:
         sink.report(report, True)

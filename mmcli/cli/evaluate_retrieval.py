@@ -142,8 +142,8 @@ def retrieval(
         for line in sources(context):
             sink.debug(line)
     from mmcli.data.splits import SplitOptions
-    from mmcli.workflows.evaluate_retrieval import Listeners, evaluate_retrieval
-    from mmcli.workflows.retrieval_config import RetrievalConfig
+    from mmcli.workflows.evaluate.retrieval import Listeners, evaluate_retrieval
+    from mmcli.workflows.evaluate.retrieval_config import RetrievalConfig
 
     settings = RetrievalConfig(
         store=store,
@@ -196,7 +196,7 @@ def show(sink: Sink, report: dict[str, Any], json: bool) -> None:
     if json:
         sink.report(report, True)
         return
-    from mmcli.workflows import retrieval_tables as tables
+    from mmcli.workflows.evaluate import retrieval_tables as tables
 
     found = [tables.fact_rows, tables.direction_rows, tables.measure_rows, tables.before_rows]
     found += [tables.against_rows, tables.slice_rows, tables.diagnostic_rows]

@@ -102,7 +102,7 @@ def robustness(
     for line in describe_sources(context):
         sink.debug(line)
     from mmcli.data.splits import SplitOptions
-    from mmcli.workflows.evaluate_robustness import RobustnessConfig, evaluate_robustness
+    from mmcli.workflows.evaluate.robustness import RobustnessConfig, evaluate_robustness
 
     settings = RobustnessConfig(
         model=model,
@@ -141,7 +141,7 @@ def _numbers(words: list[str] | None) -> tuple[float, ...]:
 
 def _show(sink: Sink, report: dict[str, Any], json: bool, format: str) -> None:
     """Print the report: JSON, its tables, or the scores alone in another format."""
-    from mmcli.workflows import robustness_tables as tables
+    from mmcli.workflows.evaluate import robustness_tables as tables
 
     if json:
         sink.report(report, True)

@@ -103,7 +103,7 @@ def zeroshot(
     for line in describe_sources(context):
         sink.debug(line)
     from mmcli.data.splits import SplitOptions
-    from mmcli.workflows.evaluate_zeroshot import ZeroshotConfig, evaluate_zeroshot
+    from mmcli.workflows.evaluate.zeroshot import ZeroshotConfig, evaluate_zeroshot
 
     report = evaluate_zeroshot(
         ZeroshotConfig(
@@ -133,7 +133,7 @@ def zeroshot(
     if json:
         sink.report(report, True)
     else:
-        from mmcli.workflows import zeroshot_tables as tables
+        from mmcli.workflows.evaluate import zeroshot_tables as tables
 
         made = (tables.fact_rows, tables.score_rows, tables.class_rows, tables.confused_rows)
         for number, rows in enumerate(rows for rows in (make(report) for make in made) if rows):

@@ -165,9 +165,9 @@ def extract(
     check_choice("--store-dtype", store_dtype, ("fp32", "fp16"))
     for line in describe_sources(context):
         sink.debug(line)
-    from mmcli.workflows.extract import Listeners
-    from mmcli.workflows.extract import extract as run
-    from mmcli.workflows.extract_plan import ExtractConfig
+    from mmcli.workflows.extract.plan import ExtractConfig
+    from mmcli.workflows.extract.run import Listeners
+    from mmcli.workflows.extract.run import extract as run
 
     encoders = {"image": image, "text": text, "speech": speech, "video": video}
     settings = ExtractConfig(

@@ -249,13 +249,13 @@ def finetune(
     for line in describe_sources(context):
         sink.debug(line)
     from mmcli.data.splits import SplitOptions
-    from mmcli.workflows.finetune import finetune as run
-    from mmcli.workflows.finetune_config import (
+    from mmcli.workflows.finetune.config import (
         FinetuneConfig,
         Listeners,
         TrickOptions,
         TuneOptions,
     )
+    from mmcli.workflows.finetune.run import finetune as run
 
     encoders = {"image": image, "text": text, "speech": speech, "video": video}
     settings = FinetuneConfig(
@@ -367,7 +367,7 @@ def show(sink: Sink, report: Mapping[str, Any]) -> None:
         if name:
             print(name)
         if rows:
-            from mmcli.workflows.fuse_report import shown_rows
+            from mmcli.workflows.fuse.report import shown_rows
 
             sink.rows(shown_rows(rows), "table")
             print()

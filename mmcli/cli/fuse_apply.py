@@ -54,7 +54,7 @@ def apply(
     check_choice("--verify", verify, ("once", "full", "none"))
     for line in describe_sources(context):
         sink.debug(line)
-    from mmcli.workflows.fuse_apply import FuseApplyConfig, apply_fusion
+    from mmcli.workflows.fuse.apply import FuseApplyConfig, apply_fusion
 
     settings = FuseApplyConfig(
         model=model,

@@ -195,9 +195,9 @@ def train(
         sink.debug(line)
     from mmcli.data.labels import LabelOptions
     from mmcli.data.splits import SplitOptions
-    from mmcli.workflows.fuse_data import FuseDataConfig
-    from mmcli.workflows.fuse_fit import FuseOptions
-    from mmcli.workflows.fuse_train import FuseConfig, Listeners, train_fusion
+    from mmcli.workflows.fuse.data import FuseDataConfig
+    from mmcli.workflows.fuse.fit import FuseOptions
+    from mmcli.workflows.fuse.train import FuseConfig, Listeners, train_fusion
 
     declared = dict.fromkeys(words_of(numeric), "numeric")
     declared |= dict.fromkeys(words_of(categorical), "categorical")
@@ -265,7 +265,7 @@ def _check(limits: Mapping[str, tuple[float | None, float, float]]) -> None:
 
 def _show(sink: Sink, report: Mapping[str, Any]) -> None:
     """The honest table, the verdicts, what each modality is worth, and where the model is."""
-    from mmcli.workflows.fuse_report import scored, shown_rows, verdict_lines
+    from mmcli.workflows.fuse.report import scored, shown_rows, verdict_lines
 
     sink.rows(shown_rows(report["table"]), "table")
     print()

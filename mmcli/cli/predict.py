@@ -97,10 +97,10 @@ def predict(
     for line in describe_sources(context):
         sink.debug(line)
     from mmcli.data.splits import SplitOptions
-    from mmcli.workflows.predict import PredictConfig
-    from mmcli.workflows.predict import predict as run
-    from mmcli.workflows.predict_one import predict_one
-    from mmcli.workflows.predict_source import SourceConfig
+    from mmcli.workflows.predict.one import predict_one
+    from mmcli.workflows.predict.run import PredictConfig
+    from mmcli.workflows.predict.run import predict as run
+    from mmcli.workflows.predict.source import SourceConfig
 
     item = {"text": text, "image": image, "speech": speech, "video": video}
     one = {name: value for name, value in item.items() if value is not None}

@@ -142,9 +142,9 @@ def search(
         for line in describe_sources(context):
             sink.debug(line)
     spare_pandas()
-    from mmcli.workflows.query_file import Kind, Query, QueryPart, parse_part, read_queries
-    from mmcli.workflows.search import SearchConfig
-    from mmcli.workflows.search import search as run
+    from mmcli.workflows.queries.file import Kind, Query, QueryPart, parse_part, read_queries
+    from mmcli.workflows.search.run import SearchConfig
+    from mmcli.workflows.search.run import search as run
 
     parts = [QueryPart("text", text)] if text and text.strip() else []
     given: tuple[tuple[Kind, list[str] | None], ...] = (
@@ -212,7 +212,7 @@ def info(
     """Say what an index holds and which queries it takes."""
     check_choice("--verify", verify, ("once", "full", "none"))
     spare_pandas()
-    from mmcli.workflows.index_info import index_info
+    from mmcli.workflows.index.info import index_info
 
     report: dict[str, Any] = index_info(index, verify)
     Sink(quiet, verbose).report(report, json)

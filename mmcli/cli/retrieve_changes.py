@@ -122,7 +122,7 @@ def _add(
     sink = Sink(quiet, verbose)
     check_choice("--verify", verify, ("once", "full", "none"))
     spare_pandas()
-    from mmcli.workflows.index_add import AddConfig, add_rows
+    from mmcli.workflows.index.add import AddConfig, add_rows
 
     settings = AddConfig(index, store, replace, sync, compact, verify, dry_run)
     _tell(sink, add_rows(settings, sink.info), json, dry_run)
@@ -151,7 +151,7 @@ def remove(
     """Take items out of an index, by id or by a condition on their columns."""
     sink = Sink(quiet, verbose)
     spare_pandas()
-    from mmcli.workflows.index_remove import RemoveConfig, remove_rows
+    from mmcli.workflows.index.remove import RemoveConfig, remove_rows
 
     settings = RemoveConfig(index, tuple(ids or ()), ids_file, where, missing_ok, compact, dry_run)
     _tell(sink, remove_rows(settings, sys.stdin.buffer, sink.info), json, dry_run)
@@ -177,7 +177,7 @@ def merge(
     sink = Sink(quiet, verbose)
     check_choice("--verify", verify, ("once", "full", "none"))
     spare_pandas()
-    from mmcli.workflows.index_merge import MergeConfig, merge_indexes
+    from mmcli.workflows.index.merge import MergeConfig, merge_indexes
 
     settings = MergeConfig(first, second, output, replace, force, verify, dry_run)
     _tell(sink, merge_indexes(settings, sink.info), json, dry_run)

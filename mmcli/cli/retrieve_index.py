@@ -130,8 +130,8 @@ def index(
     for line in describe_sources(context):
         sink.debug(line)
     spare_pandas()
-    from mmcli.workflows.index_build import build_index
-    from mmcli.workflows.index_config import IndexConfig, Listeners
+    from mmcli.workflows.index.build import build_index
+    from mmcli.workflows.index.config import IndexConfig, Listeners
 
     settings = IndexConfig(
         store=store,
@@ -161,7 +161,7 @@ def index(
         listeners = Listeners(message=sink.info, debug=sink.debug, progress=progress)
         words = words_of(keywords)
         if words:
-            from mmcli.workflows.index_keywords import add_keywords, check_columns
+            from mmcli.workflows.index.keywords import add_keywords, check_columns
 
             check_columns(store, words)
         report = build_index(settings, listeners)
@@ -203,8 +203,8 @@ def tune(
     for line in describe_sources(context):
         sink.debug(line)
     spare_pandas()
-    from mmcli.workflows.index_config import Listeners
-    from mmcli.workflows.index_tune import TuneConfig, tune_index
+    from mmcli.workflows.index.config import Listeners
+    from mmcli.workflows.index.tune import TuneConfig, tune_index
 
     report = tune_index(
         TuneConfig(index, target_recall, store, verify, dry_run, seed),

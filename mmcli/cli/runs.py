@@ -25,7 +25,7 @@ def runs(
 ) -> int:
     """Compare runs: task, method, score with its interval, size and seconds, a row each."""
     check_choice("--format", format, FORMATS)
-    from mmcli.workflows.fuse_report import shown_rows
+    from mmcli.workflows.fuse.report import shown_rows
     from mmcli.workflows.runs import compare_runs
 
     rows = compare_runs(paths)

@@ -73,8 +73,8 @@ def concat(
     for line in describe_sources(context):
         sink.debug(line)
     spare_pandas()
-    from mmcli.workflows.store_concat import ConcatConfig, concat_stores
-    from mmcli.workflows.store_output import Output
+    from mmcli.workflows.store.concat import ConcatConfig, concat_stores
+    from mmcli.workflows.store.output import Output
 
     settings = ConcatConfig(
         stores=tuple(stores),

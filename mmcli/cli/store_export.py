@@ -67,7 +67,7 @@ def export(
     for line in describe_sources(context):
         sink.debug(line)
     spare_pandas()
-    from mmcli.workflows.store_export import ExportConfig, export_store
+    from mmcli.workflows.store.export import ExportConfig, export_store
 
     settings = ExportConfig(
         store=store,

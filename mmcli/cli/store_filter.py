@@ -94,8 +94,8 @@ def filter_(
     for line in describe_sources(context):
         sink.debug(line)
     spare_pandas()
-    from mmcli.workflows.store_filter import FilterConfig, filter_store
-    from mmcli.workflows.store_output import Output
+    from mmcli.workflows.store.filter import FilterConfig, filter_store
+    from mmcli.workflows.store.output import Output
 
     settings = FilterConfig(
         store=store,

@@ -93,8 +93,8 @@ def import_(
     for line in describe_sources(context):
         sink.debug(line)
     spare_pandas()
-    from mmcli.workflows.store_import import ImportConfig, import_vectors
-    from mmcli.workflows.store_output import Output
+    from mmcli.workflows.store.import_vectors import ImportConfig, import_vectors
+    from mmcli.workflows.store.output import Output
 
     settings = ImportConfig(
         sources=tuple(sources),

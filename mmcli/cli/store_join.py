@@ -88,8 +88,8 @@ def join(
     for line in describe_sources(context):
         sink.debug(line)
     spare_pandas()
-    from mmcli.workflows.store_join import JoinConfig, join_store
-    from mmcli.workflows.store_output import Output
+    from mmcli.workflows.store.join import JoinConfig, join_store
+    from mmcli.workflows.store.output import Output
 
     settings = JoinConfig(
         store=store,

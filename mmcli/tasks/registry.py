@@ -30,7 +30,7 @@ class TaskSpec:
     paper: str = ""
 
 
-_SUPERVISED = "mmcli.workflows.finetune_supervised:run"
+_SUPERVISED = "mmcli.workflows.finetune.supervised:run"
 #: Encoders whose features carry more than those of the shared space: what is seen, how it is said.
 _RICH = {
     "text": ("minilm-l6",),
@@ -81,7 +81,7 @@ TASKS: Registry[TaskSpec] = Registry(
         ),
         TaskSpec(
             "vqa",
-            "mmcli.workflows.finetune_vqa:run",
+            "mmcli.workflows.finetune.vqa.run:run",
             "a picture and a question to an answer",
             evaluated="vqa",
             label=("answer", "answers"),
@@ -90,7 +90,7 @@ TASKS: Registry[TaskSpec] = Registry(
         ),
         TaskSpec(
             "retrieval",
-            "mmcli.workflows.finetune_pairs:run",
+            "mmcli.workflows.finetune.pairs.run:run",
             "two towers that meet in one space, by contrast",
             encoders=_SHARED_AND_RICH,
             needs="rows that have two parts",
@@ -98,7 +98,7 @@ TASKS: Registry[TaskSpec] = Registry(
         ),
         TaskSpec(
             "pretrain",
-            "mmcli.workflows.finetune_pairs:run",
+            "mmcli.workflows.finetune.pairs.run:run",
             "towers from pairs without labels, for every other task to start from",
             encoders=_SHARED_AND_RICH,
             needs="rows that have two parts",
@@ -106,7 +106,7 @@ TASKS: Registry[TaskSpec] = Registry(
         ),
         TaskSpec(
             "caption",
-            "mmcli.workflows.finetune_generative:run",
+            "mmcli.workflows.finetune.generative.run:run",
             "a picture to a sentence, by a generative vision-language model",
             label=("text", "caption"),
             needs="image and a caption as text, and `--model`",

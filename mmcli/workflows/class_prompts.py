@@ -15,8 +15,8 @@ from mmcli.core.errors import BadInput, SpaceMismatch, UsageError
 from mmcli.data.scripts import uncovered_script
 from mmcli.engine.encode import encode_parts
 from mmcli.store.reader import Store
-from mmcli.workflows.evaluate_rows import read_lines
-from mmcli.workflows.queries import QueryPlan, load_query_encoder, plan_bound, plan_queries
+from mmcli.workflows.evaluate.rows import read_lines
+from mmcli.workflows.queries.plans import QueryPlan, load_query_encoder, plan_bound, plan_queries
 
 if TYPE_CHECKING:
     from mmcli.align.aligner import Aligner

@@ -17,7 +17,7 @@ from mmcli.core.errors import BadInput
 from mmcli.data.voices import speak, write_speech
 from mmcli.store.atomic import make_directory, write_bytes
 from mmcli.workflows.demo_photographs import CAPTIONS, QUERY_PICTURE, find_photographs
-from mmcli.workflows.query_file import Kind, Query, QueryPart, read_queries
+from mmcli.workflows.queries.file import Kind, Query, QueryPart, read_queries
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -175,8 +175,8 @@ def _write_sources(folder: Path, photographs: Path) -> None:
 
 
 def _extract(config: DemoConfig) -> dict[str, Any]:
-    from mmcli.workflows.extract import extract
-    from mmcli.workflows.extract_plan import ExtractConfig
+    from mmcli.workflows.extract.plan import ExtractConfig
+    from mmcli.workflows.extract.run import extract
 
     folder = Path(config.output)
     return extract(
@@ -191,8 +191,8 @@ def _extract(config: DemoConfig) -> dict[str, Any]:
 
 
 def _index(config: DemoConfig) -> dict[str, Any]:
-    from mmcli.workflows.index_build import build_index
-    from mmcli.workflows.index_config import IndexConfig
+    from mmcli.workflows.index.build import build_index
+    from mmcli.workflows.index.config import IndexConfig
 
     folder = Path(config.output)
     return build_index(
@@ -210,7 +210,7 @@ def _queries(folder: Path, asked: Sequence[Asked]) -> tuple[Query, ...]:
 
 def _ask(config: DemoConfig, asked: Asked, query: Query, listeners: Listeners) -> dict[str, Any]:
     """Run one search; what came first, and whether it is the right photograph."""
-    from mmcli.workflows.search import SearchConfig, search
+    from mmcli.workflows.search.run import SearchConfig, search
 
     result = search(
         SearchConfig(
@@ -237,7 +237,7 @@ def _ask(config: DemoConfig, asked: Asked, query: Query, listeners: Listeners) -
 
 
 def _write_gallery(config: DemoConfig) -> None:
-    from mmcli.workflows.search import SearchConfig, search
+    from mmcli.workflows.search.run import SearchConfig, search
 
     folder = Path(config.output)
     search(

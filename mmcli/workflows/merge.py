@@ -43,7 +43,7 @@ def merge(config: MergeConfig) -> dict[str, Any]:
     manifest = read_manifest(folder, KIND)
     told = json.loads(file_path(folder, str(manifest["config"])).read_text(encoding="utf-8"))
     if told.get("kind") == "generative":
-        from mmcli.workflows.finetune_generative_merge import merge_generative
+        from mmcli.workflows.finetune.generative.merge import merge_generative
 
         return merge_generative(
             config.model, config.output, adapter=config.adapter, force=config.force

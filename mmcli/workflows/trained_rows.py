@@ -14,7 +14,7 @@ from mmcli.core.errors import MmcliError
 from mmcli.data.splits import SplitOptions, split_rows
 from mmcli.store.manifest import MANIFEST, file_record
 from mmcli.store.reader import Store
-from mmcli.workflows.evaluate_vectors import Rows
+from mmcli.workflows.evaluate.vectors import Rows
 
 if TYPE_CHECKING:
     from mmcli.align.aligner import Aligner

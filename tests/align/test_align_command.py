@@ -10,8 +10,8 @@ from safetensors.numpy import load_file, save_file
 
 from mmcli.align.aligner import Aligner
 from mmcli.store.reader import Store
-from mmcli.workflows.align_data import DataConfig
-from mmcli.workflows.align_train import TrainConfig, train
+from mmcli.workflows.align.data import DataConfig
+from mmcli.workflows.align.train import TrainConfig, train
 from tests.align.making import planted
 from tests.conftest import Run
 

@@ -14,8 +14,8 @@ from mmcli.report.attention_maps import BAND, CELL, GAP, write_sheet
 from mmcli.store.mapped_sequences import MappedSequences
 from mmcli.store.reader import Store
 from mmcli.store.writer import KeyArrays, StoreWriter
-from mmcli.workflows.align_data import DataConfig
-from mmcli.workflows.align_train import TrainConfig, train
+from mmcli.workflows.align.data import DataConfig
+from mmcli.workflows.align.train import TrainConfig, train
 from tests.align.bound_pairs import bound_pairs
 from tests.conftest import Run
 

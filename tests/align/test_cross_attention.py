@@ -18,8 +18,8 @@ from mmcli.core.errors import UsageError
 from mmcli.engine.sequences import grid_side, padded, shortened
 from mmcli.store.mapped_sequences import MappedSequences
 from mmcli.store.reader import Store
-from mmcli.workflows.align_data import DataConfig, load_data
-from mmcli.workflows.align_train import TrainConfig, train
+from mmcli.workflows.align.data import DataConfig, load_data
+from mmcli.workflows.align.train import TrainConfig, train
 from tests.align.bound_pairs import bound_pairs
 
 SMALL = AlignOptions(hidden=32, dim=16, layers=1, heads=2, epochs=11, batch=16, lr=6e-3, dropout=0)

@@ -14,8 +14,8 @@ from mmcli.align.scoring import score_shared, score_towers, summary
 from mmcli.core.registry import load_attribute
 from mmcli.data.splits import SplitOptions
 from mmcli.store.reader import Store
-from mmcli.workflows.align_data import AlignData, DataConfig, load_data
-from mmcli.workflows.align_train import TrainConfig, train
+from mmcli.workflows.align.data import AlignData, DataConfig, load_data
+from mmcli.workflows.align.train import TrainConfig, train
 from tests.align.making import planted
 
 NAMES = [
@@ -157,10 +157,10 @@ def test_pairs_kept_by_share_are_whole_groups(tmp_path: Path) -> None:
 
 
 def test_folds_are_compared_without_a_leak(tmp_path: Path) -> None:
-    from mmcli.workflows.align_compare import CompareConfig, compare
+    from mmcli.workflows.align.compare import CompareConfig, compare
 
     planted(tmp_path / "s", 240)
-    from mmcli.workflows.data_split import SplitConfig, split
+    from mmcli.workflows.data.split import SplitConfig, split
 
     split(SplitConfig(str(tmp_path / "s"), str(tmp_path / "f.parquet"), folds=3, group_by="cause"))
     data = DataConfig(

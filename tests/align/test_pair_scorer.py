@@ -13,8 +13,8 @@ from mmcli.align.pair_scores import Placed
 from mmcli.core.errors import BadInput, SpaceMismatch, UsageError
 from mmcli.store.mapped_sequences import MappedSequences
 from mmcli.store.reader import Store
-from mmcli.workflows.align_data import DataConfig, load_data
-from mmcli.workflows.align_train import TrainConfig, train
+from mmcli.workflows.align.data import DataConfig, load_data
+from mmcli.workflows.align.train import TrainConfig, train
 from tests.align.bound_pairs import bound_pairs
 from tests.align.making import planted
 

@@ -21,8 +21,8 @@ def dual(cache: Path) -> list[Row]:
     """text-to-image hit@1 and hit@10, and the paired gain over contrastive, means of the draws."""
     from mmcli.data.splits import SplitOptions
     from mmcli.store.reader import Store
-    from mmcli.workflows.align_data import DataConfig, load_data
-    from mmcli.workflows.seed_intervals import mean_interval
+    from mmcli.workflows.align.data import DataConfig, load_data
+    from mmcli.workflows.align.seed_intervals import mean_interval
 
     rows: list[Row] = []
     for name, store in (("stamps", _stamps(cache)), ("scenes", _scenes(cache))):
@@ -52,7 +52,7 @@ def dual(cache: Path) -> list[Row]:
 def _scores(data: Any, method: str, seed: int) -> dict[str, float]:
     from mmcli.align.fitting import AlignOptions, FitRun
     from mmcli.core.registry import load_attribute
-    from mmcli.workflows.align_train import parse_method
+    from mmcli.workflows.align.train import parse_method
 
     spec, variant = parse_method(method)
     fit = load_attribute(spec.fit)
@@ -62,8 +62,8 @@ def _scores(data: Any, method: str, seed: int) -> dict[str, float]:
 
 
 def _stamps(cache: Path) -> Path | None:
-    from mmcli.workflows.extract import extract
-    from mmcli.workflows.extract_plan import ExtractConfig
+    from mmcli.workflows.extract.plan import ExtractConfig
+    from mmcli.workflows.extract.run import extract
 
     source = stamps(cache)
     if source is None:
@@ -87,9 +87,9 @@ def _stamps(cache: Path) -> Path | None:
 
 
 def _scenes(cache: Path) -> Path:
-    from mmcli.workflows.data_synth import SynthConfig, synth
-    from mmcli.workflows.extract import extract
-    from mmcli.workflows.extract_plan import ExtractConfig
+    from mmcli.workflows.data.synth import SynthConfig, synth
+    from mmcli.workflows.extract.plan import ExtractConfig
+    from mmcli.workflows.extract.run import extract
 
     store = cache / "scenes-store"
     if (store / "manifest.json").exists():

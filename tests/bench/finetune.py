@@ -13,10 +13,10 @@ import numpy as np
 from mmcli.data.labels import LabelOptions
 from mmcli.engine.torch_stack import load_torch
 from mmcli.fusion.objective import objective_for
-from mmcli.workflows.finetune import finetune
-from mmcli.workflows.finetune_config import FinetuneConfig, TrickOptions
-from mmcli.workflows.fuse_data import FuseDataConfig, load_fuse_data
-from mmcli.workflows.fuse_fit import FitRun, FuseOptions, fit
+from mmcli.workflows.finetune.config import FinetuneConfig, TrickOptions
+from mmcli.workflows.finetune.run import finetune
+from mmcli.workflows.fuse.data import FuseDataConfig, load_fuse_data
+from mmcli.workflows.fuse.fit import FitRun, FuseOptions, fit
 from tests.bench.commands import peak_pss
 from tests.bench.real_reviews import reviews_table
 from tests.conftest import mmcli_command
@@ -109,9 +109,9 @@ def cached(cache: Path) -> list[Row]:
     from mmcli.tasks.end_to_end import EndToEnd
     from mmcli.tasks.registry import TASKS
     from mmcli.tasks.towers import Source
-    from mmcli.workflows.finetune_plan import plan_run, settled
+    from mmcli.workflows.finetune.plan import plan_run, settled
 
-    tune = load_attribute("mmcli.workflows.finetune_tune:_Run")
+    tune = load_attribute("mmcli.workflows.finetune.tune:_Run")
     data_path, store_path = clips_of(cache, 600), cache / "clips-600-store"
     if not (store_path / "manifest.json").exists():
         command = mmcli_command(

@@ -16,10 +16,10 @@ import numpy as np
 from mmcli.data.labels import LabelOptions
 from mmcli.data.planted.model import Planted
 from mmcli.store.reader import Store
-from mmcli.workflows.data_planted import PlantedConfig, plant
-from mmcli.workflows.fuse_data import FuseDataConfig, load_fuse_data
-from mmcli.workflows.fuse_fit import FitRun, FuseOptions, fit
-from mmcli.workflows.fuse_train import FuseConfig, train_fusion
+from mmcli.workflows.data.planted import PlantedConfig, plant
+from mmcli.workflows.fuse.data import FuseDataConfig, load_fuse_data
+from mmcli.workflows.fuse.fit import FitRun, FuseOptions, fit
+from mmcli.workflows.fuse.train import FuseConfig, train_fusion
 from tests.bench.commands import peak_pss
 from tests.conftest import mmcli_command
 from tests.fusion.making import splits, write_store

@@ -31,11 +31,11 @@ def long_media(cache: Path) -> list[Row]:
 
 
 def _search(folder: Path, name: str, key: str, asked: dict[str, Moment]) -> list[Row]:
-    from mmcli.workflows.extract import extract
-    from mmcli.workflows.extract_plan import ExtractConfig
-    from mmcli.workflows.index_build import IndexConfig, build_index
-    from mmcli.workflows.query_file import Query, QueryPart
-    from mmcli.workflows.search import SearchConfig, search
+    from mmcli.workflows.extract.plan import ExtractConfig
+    from mmcli.workflows.extract.run import extract
+    from mmcli.workflows.index.build import IndexConfig, build_index
+    from mmcli.workflows.queries.file import Query, QueryPart
+    from mmcli.workflows.search.run import SearchConfig, search
 
     store, index = str(folder / f"{name}-store"), str(folder / f"{name}-index")
     began = time.perf_counter()

@@ -63,9 +63,9 @@ _SUFFIX = re.compile(r"(_(hard|soft|golden|white|lamb|m|ne|o|s))*[0-9]*$")
 
 def real_events(cache: Path) -> list[Row]:
     """Mean average precision over held-out recordings, each encoder beside chance, five draws."""
-    from mmcli.workflows.finetune_config import FinetuneConfig, TrickOptions
-    from mmcli.workflows.finetune_streams import run
-    from mmcli.workflows.seed_intervals import mean_interval
+    from mmcli.workflows.align.seed_intervals import mean_interval
+    from mmcli.workflows.finetune.config import FinetuneConfig, TrickOptions
+    from mmcli.workflows.finetune.streams.run import run
 
     found: dict[str, list[Row]] = defaultdict(list)
     classes: dict[str, list[float]] = defaultdict(list)

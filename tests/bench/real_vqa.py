@@ -23,7 +23,7 @@ MODELS = ("votes", "question only", "picture only", "most frequent answer")
 
 def real_vqa(cache: Path) -> list[Row]:
     """The VQA score on held-out stamps, by language and kind of question, over three draws."""
-    from mmcli.workflows.seed_intervals import mean_interval
+    from mmcli.workflows.align.seed_intervals import mean_interval
 
     root = stamps(cache)
     if root is None:
@@ -50,9 +50,9 @@ def real_vqa(cache: Path) -> list[Row]:
 
 
 def _draw(table: Path, model: Path, seed: int) -> list[tuple[str, int, dict[str, float]]]:
-    from mmcli.workflows.finetune_config import FinetuneConfig, TrickOptions
-    from mmcli.workflows.finetune_vqa import run
-    from mmcli.workflows.finetune_vqa_predict import VqaPredict, predict_vqa
+    from mmcli.workflows.finetune.config import FinetuneConfig, TrickOptions
+    from mmcli.workflows.finetune.vqa.predict import VqaPredict, predict_vqa
+    from mmcli.workflows.finetune.vqa.run import run
 
     report = run(
         FinetuneConfig(

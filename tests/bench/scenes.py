@@ -27,7 +27,7 @@ Score = Callable[[str, np.ndarray, np.ndarray], np.ndarray]
 def scenes(cache: Path) -> list[Row]:
     """Accuracy over the matched pairs, both directions, mean and range over seeds."""
     from mmcli.store.reader import Store
-    from mmcli.workflows.align_data import DataConfig, load_data
+    from mmcli.workflows.align.data import DataConfig, load_data
 
     store = scenes_store(cache)
     seeds = range(int(os.environ.get("MMCLI_BENCH_SEEDS", SEEDS)))

@@ -20,12 +20,12 @@ def speech(cache: Path) -> list[Row]:
     """hit@k of speech to picture, three modalities, with the paired test of `--against`."""
     from mmcli.align.fitting import AlignOptions
     from mmcli.data.splits import SplitOptions
-    from mmcli.workflows.align_data import DataConfig
-    from mmcli.workflows.align_train import TrainConfig, train
-    from mmcli.workflows.evaluate_retrieval import evaluate_retrieval
-    from mmcli.workflows.extract import extract
-    from mmcli.workflows.extract_plan import ExtractConfig
-    from mmcli.workflows.retrieval_config import RetrievalConfig
+    from mmcli.workflows.align.data import DataConfig
+    from mmcli.workflows.align.train import TrainConfig, train
+    from mmcli.workflows.evaluate.retrieval import evaluate_retrieval
+    from mmcli.workflows.evaluate.retrieval_config import RetrievalConfig
+    from mmcli.workflows.extract.plan import ExtractConfig
+    from mmcli.workflows.extract.run import extract
 
     source = stamps(cache)
     if source is None:

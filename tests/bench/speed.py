@@ -18,8 +18,8 @@ ROUNDS = 3
 
 
 def _extract(source: Path, output: Path, **options: Any) -> Row:
-    from mmcli.workflows.extract import extract
-    from mmcli.workflows.extract_plan import ExtractConfig
+    from mmcli.workflows.extract.plan import ExtractConfig
+    from mmcli.workflows.extract.run import extract
 
     shutil.rmtree(output, ignore_errors=True)
     return extract(ExtractConfig(source=str(source), output=str(output), **options))

@@ -17,12 +17,12 @@ import pyarrow.parquet as pq
 
 from mmcli.data.splits import SplitOptions
 from mmcli.store.reader import Store
-from mmcli.workflows.data_synth import SynthConfig, synth
-from mmcli.workflows.extract import extract
-from mmcli.workflows.extract_plan import ExtractConfig
-from mmcli.workflows.finetune import finetune
-from mmcli.workflows.finetune_config import FinetuneConfig, TrickOptions
-from mmcli.workflows.seed_intervals import mean_interval
+from mmcli.workflows.align.seed_intervals import mean_interval
+from mmcli.workflows.data.synth import SynthConfig, synth
+from mmcli.workflows.extract.plan import ExtractConfig
+from mmcli.workflows.extract.run import extract
+from mmcli.workflows.finetune.config import FinetuneConfig, TrickOptions
+from mmcli.workflows.finetune.run import finetune
 from tests.bench.material import stamps
 
 Row = dict[str, Any]

@@ -12,7 +12,7 @@ import pytest
 
 from mmcli.core.errors import BadInput, MmcliError, UsageError
 from mmcli.data.splits import SplitOptions, split_rows
-from mmcli.workflows.data_split import SplitConfig, split
+from mmcli.workflows.data.split import SplitConfig, split
 from tests.conftest import Run, recording
 from tests.data.test_splits import store_of
 

@@ -16,7 +16,7 @@ from mmcli.data.scenes.generator import VOICES
 from mmcli.data.synth.directory import DataWriter
 from mmcli.data.synth.kinds import KINDS
 from mmcli.store.reader import Store
-from mmcli.workflows.data_synth import SynthConfig, synth
+from mmcli.workflows.data.synth import SynthConfig, synth
 from tests.conftest import ROOT, Run, mmcli_command
 
 
@@ -234,7 +234,7 @@ def test_every_kind_has_its_command() -> None:
 
 def test_nothing_heavy_is_imported(tmp_path: Path) -> None:
     code = (
-        "import sys; from mmcli.workflows.data_synth import *;"
+        "import sys; from mmcli.workflows.data.synth import *;"
         "synth(SynthConfig('scenes', sys.argv[1], {'n': 2, 'voices': 1}, workers=0));"
         "print(sorted({'torch', 'transformers', 'timm', 'faiss'} & set(sys.modules)))"
     )

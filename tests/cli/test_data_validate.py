@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from mmcli.store.records import KeyArrays
-from mmcli.workflows.data_ledger import across, repeats
+from mmcli.workflows.data.ledger import across, repeats
 from tests.conftest import Run, picture, recording
 from tests.store.store_making import KEYS, make_store, writer
 

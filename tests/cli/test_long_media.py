@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmcli.store.reader import Store
-from mmcli.workflows.extract import Listeners, extract
-from mmcli.workflows.extract_plan import ExtractConfig
+from mmcli.workflows.extract.plan import ExtractConfig
+from mmcli.workflows.extract.run import Listeners, extract
 from tests.conftest import Run, picture, recording
 from tests.crashing import shard_bytes
 from tests.films import film, flat

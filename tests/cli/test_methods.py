@@ -14,7 +14,7 @@ from mmcli.fusion.registry import DEFAULTS, fusion_method
 from mmcli.fusion.registry import METHODS as FUSE
 from mmcli.tasks.registry import TASKS
 from mmcli.tuning.registry import STRATEGIES
-from mmcli.workflows.align_train import parse_method
+from mmcli.workflows.align.train import parse_method
 from mmcli.workflows.methods import describe_method, list_methods, spellings
 from tests.cli.test_startup import HEAVY, imported
 from tests.conftest import Run

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mmcli.workflows.extract import extract
-from mmcli.workflows.extract_plan import ExtractConfig
+from mmcli.workflows.extract.plan import ExtractConfig
+from mmcli.workflows.extract.run import extract
 from tests.conftest import picture, recording
 from tests.contracts.tiny_families import vit
 from tests.engine.test_extraction import vectors

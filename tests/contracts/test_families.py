@@ -14,7 +14,7 @@ from mmcli.encoders.registry import ENCODERS, PRESETS, load, resolve
 from mmcli.encoders.specs import EncoderOptions
 from mmcli.engine.encode import encode_parts
 from mmcli.engine.torch_stack import load_torch, load_transformers
-from mmcli.workflows.extract_plan import ExtractConfig, choose_encoders
+from mmcli.workflows.extract.plan import ExtractConfig, choose_encoders
 from tests.conftest import ROOT
 from tests.contracts.conftest import FP32
 

@@ -16,11 +16,11 @@ from mmcli.fusion.registry import METHODS
 from mmcli.metrics.choice import measures_for
 from mmcli.store.artifact import ArtifactWriter
 from mmcli.store.reader import Store
-from mmcli.workflows.fuse_data import FuseDataConfig, load_fuse_data
-from mmcli.workflows.fuse_files import write_model
-from mmcli.workflows.fuse_fit import Contest, FitRun, FuseOptions, fit
-from mmcli.workflows.fuse_open import inputs_for
-from mmcli.workflows.fuse_train import FuseConfig, train_fusion
+from mmcli.workflows.fuse.data import FuseDataConfig, load_fuse_data
+from mmcli.workflows.fuse.files import write_model
+from mmcli.workflows.fuse.fit import Contest, FitRun, FuseOptions, fit
+from mmcli.workflows.fuse.open import inputs_for
+from mmcli.workflows.fuse.train import FuseConfig, train_fusion
 from tests.fusion.making import everything
 
 SMALL = FuseOptions(width=8, epochs=2, batch=40, heads=2, layers=1, rank=2)

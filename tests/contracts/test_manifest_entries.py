@@ -5,7 +5,7 @@ import pytest
 
 from mmcli.core.errors import UsageError
 from mmcli.engine.encode import encode_parts
-from mmcli.workflows.extract_plan import ExtractConfig, key_entry, plan_keys
+from mmcli.workflows.extract.plan import ExtractConfig, key_entry, plan_keys
 from tests.contracts.conftest import FP32
 
 PARTS = {"text": ["a cat", "a cup of coffee"], "image": None}

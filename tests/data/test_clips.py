@@ -32,7 +32,7 @@ from mmcli.data.clips.parts import (
 from mmcli.data.clips.sentences import LANGUAGES, draw_sentence, split_of
 from mmcli.data.clips.speakers import COUNTS, speakers
 from mmcli.data.clips.speech import RATE_HZ, resampled, say
-from mmcli.workflows.data_synth import SynthConfig, synth
+from mmcli.workflows.data.synth import SynthConfig, synth
 
 N_DRAWN = 30_000
 Row = dict[str, Any]

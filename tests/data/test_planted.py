@@ -16,7 +16,7 @@ from mmcli.data.planted.model import KINDS, Planted, encoders
 from mmcli.data.planted.posterior import log_joint, log_odds, sampled_by_size
 from mmcli.store.reader import Store
 from mmcli.store.verification import verify_directory
-from mmcli.workflows.data_planted import PlantedConfig, plant
+from mmcli.workflows.data.planted import PlantedConfig, plant
 from tests.conftest import Run
 
 ROWS = 20_000

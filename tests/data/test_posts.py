@@ -38,7 +38,7 @@ from mmcli.data.posts.parts import (
 )
 from mmcli.data.posts.pictures import draw_picture
 from mmcli.data.posts.words import write_words
-from mmcli.workflows.data_synth import SynthConfig, synth
+from mmcli.workflows.data.synth import SynthConfig, synth
 
 N_DRAWN = 20_000
 Row = dict[str, Any]

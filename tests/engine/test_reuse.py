@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmcli.core.errors import BadInput
-from mmcli.workflows.extract import Listeners, extract
-from mmcli.workflows.extract_plan import ExtractConfig
+from mmcli.workflows.extract.plan import ExtractConfig
+from mmcli.workflows.extract.run import Listeners, extract
 from tests.conftest import picture, recording
 from tests.crashing import shard_bytes
 

@@ -8,8 +8,8 @@ import pytest
 
 from mmcli.report.charts import Interval, Series, interval_chart, line_chart
 from mmcli.report.page import page, paragraph, section, table
-from mmcli.workflows.evaluate_retrieval import evaluate_retrieval
-from mmcli.workflows.retrieval_config import RetrievalConfig
+from mmcli.workflows.evaluate.retrieval import evaluate_retrieval
+from mmcli.workflows.evaluate.retrieval_config import RetrievalConfig
 from tests.conftest import picture, recording
 from tests.evaluate.small_stores import unit, write_store
 from tests.index.test_gallery import parse

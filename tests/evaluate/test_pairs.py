@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmcli.core.errors import BadInput, UsageError
-from mmcli.workflows.evaluate_pairs import PairsConfig, evaluate_pairs
+from mmcli.workflows.evaluate.pairs import PairsConfig, evaluate_pairs
 from tests.conftest import Run
 from tests.evaluate.small_stores import unit, write_store
 

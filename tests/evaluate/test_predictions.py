@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmcli.core.errors import BadInput
-from mmcli.workflows.evaluate_predictions import PredictionsConfig, evaluate_predictions
-from mmcli.workflows.prediction_intervals import Draws
+from mmcli.workflows.evaluate.predictions import PredictionsConfig, evaluate_predictions
+from mmcli.workflows.predictions.intervals import Draws
 from tests.evaluate.small_predictions import guesses, write_predictions
 from tests.evaluate.small_stores import unit, write_store
 
@@ -315,12 +315,12 @@ def test_slow_measures_get_fewer_resamples_and_it_is_said(
     assert 100 <= Draws(1000).slow(50_000, 200) < 1000
     assert Draws(1000).slow(1_000_000, 200) == 0
     full = score(three, bootstrap=300)
-    monkeypatch.setattr("mmcli.workflows.prediction_intervals._BUDGET", 150 * 6 * 3300)
+    monkeypatch.setattr("mmcli.workflows.predictions.intervals._BUDGET", 150 * 6 * 3300)
     found = score(three, bootstrap=300)
     fewer = {"roc_auc": 150, "average_precision": 150}
     assert found["intervals"]["fewer_resamples"] == fewer
     assert found["measures"]["accuracy"] == full["measures"]["accuracy"]
     assert found["measures"]["roc_auc"]["value"] == full["measures"]["roc_auc"]["value"]
     assert found["measures"]["roc_auc"]["low"] != full["measures"]["roc_auc"]["low"]
-    monkeypatch.setattr("mmcli.workflows.prediction_intervals._BUDGET", 1)
+    monkeypatch.setattr("mmcli.workflows.predictions.intervals._BUDGET", 1)
     assert np.isnan(score(three)["measures"]["roc_auc"]["low"])

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from mmcli.workflows.evaluate_predictions import PredictionsConfig, evaluate_predictions
+from mmcli.workflows.evaluate.predictions import PredictionsConfig, evaluate_predictions
 from tests.conftest import Run
 from tests.evaluate.small_predictions import guesses, write_predictions
 from tests.index.test_gallery import parse

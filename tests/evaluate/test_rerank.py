@@ -10,8 +10,8 @@ from mmcli.align.pair_scorer import PairScorer
 from mmcli.core.errors import SpaceMismatch, UsageError
 from mmcli.store.mapped_sequences import MappedSequences
 from mmcli.store.reader import Store
-from mmcli.workflows.evaluate_retrieval import evaluate_retrieval
-from mmcli.workflows.retrieval_config import RetrievalConfig
+from mmcli.workflows.evaluate.retrieval import evaluate_retrieval
+from mmcli.workflows.evaluate.retrieval_config import RetrievalConfig
 from tests.evaluate.small_stores import unit, write_store
 from tests.index.small_scorers import write_scorer
 
@@ -136,5 +136,5 @@ def test_blocks_of_pairs_change_nothing(
     whole = evaluate(store, pairs, rerank_top=6)
     for block in (1, 7, 20):
         monkeypatch.setattr("mmcli.workflows.rerank.BLOCK_PAIRS", block)
-        monkeypatch.setattr("mmcli.workflows.evaluate_rerank.BLOCK_PAIRS", block)
+        monkeypatch.setattr("mmcli.workflows.evaluate.rerank.BLOCK_PAIRS", block)
         assert evaluate(store, pairs, rerank_top=6)["directions"] == whole["directions"]

@@ -10,8 +10,8 @@ import pytest
 
 from mmcli.core.errors import BadInput, SpaceMismatch, UsageError
 from mmcli.data.splits import SplitOptions
-from mmcli.workflows.evaluate_retrieval import evaluate_retrieval
-from mmcli.workflows.retrieval_config import RetrievalConfig
+from mmcli.workflows.evaluate.retrieval import evaluate_retrieval
+from mmcli.workflows.evaluate.retrieval_config import RetrievalConfig
 from tests.conftest import Run
 from tests.evaluate.small_stores import unit, write_store
 

@@ -17,12 +17,12 @@ from mmcli.data.splits import SplitOptions
 from mmcli.fusion.objective import Objective
 from mmcli.metrics.choice import measures_for
 from mmcli.store.reader import Store
-from mmcli.workflows.evaluate_robustness import RobustnessConfig, evaluate_robustness
-from mmcli.workflows.fuse_data import FuseDataConfig
-from mmcli.workflows.fuse_fit import FuseOptions
-from mmcli.workflows.fuse_train import FuseConfig, train_fusion
-from mmcli.workflows.predict import PredictConfig, predict
-from mmcli.workflows.robustness_scores import Judge, affordable, scored, summary
+from mmcli.workflows.evaluate.robustness import RobustnessConfig, evaluate_robustness
+from mmcli.workflows.evaluate.robustness_scores import Judge, affordable, scored, summary
+from mmcli.workflows.fuse.data import FuseDataConfig
+from mmcli.workflows.fuse.fit import FuseOptions
+from mmcli.workflows.fuse.train import FuseConfig, train_fusion
+from mmcli.workflows.predict.run import PredictConfig, predict
 from tests.conftest import Run
 from tests.fusion.making import bits, everything, splits, write_store
 from tests.index.test_gallery import parse

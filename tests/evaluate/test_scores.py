@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mmcli.metrics.relevance import relevance_by_row, relevance_by_value
-from mmcli.workflows.retrieval_scores import Reranking, Setting, score_queries
+from mmcli.workflows.evaluate.retrieval_scores import Reranking, Setting, score_queries
 from tests.conftest import ROOT
 from tests.evaluate.small_stores import unit
 
@@ -65,7 +65,7 @@ def test_the_matrix_of_scores_never_exists() -> None:
 import resource
 import numpy as np
 from mmcli.metrics.relevance import relevance_by_row, relevance_by_value
-from mmcli.workflows.retrieval_scores import Setting, score_queries
+from mmcli.workflows.evaluate.retrieval_scores import Setting, score_queries
 from tests.evaluate.small_stores import unit
 a, b = unit(14_000, 8), unit(14_000, 8, 1)
 score_queries(a[:64], b, relevance_by_row(64), Setting())

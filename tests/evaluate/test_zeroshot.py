@@ -14,7 +14,7 @@ from mmcli.encoders.specs import EncoderOptions
 from mmcli.engine.device import Placement
 from mmcli.engine.encode import encode_parts
 from mmcli.store.verification import verify_directory
-from mmcli.workflows.evaluate_zeroshot import ZeroshotConfig, evaluate_zeroshot
+from mmcli.workflows.evaluate.zeroshot import ZeroshotConfig, evaluate_zeroshot
 from tests.conftest import Run, picture
 from tests.evaluate.small_aligners import write_aligner
 from tests.evaluate.small_stores import write_store

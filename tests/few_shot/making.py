@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from mmcli.data.splits import SplitOptions
-from mmcli.workflows.finetune_config import FinetuneConfig
+from mmcli.workflows.finetune.config import FinetuneConfig
 from tests.evaluate.small_stores import unit, write_store
 
 CLASSES = ("apple", "boat", "cat", "drum")

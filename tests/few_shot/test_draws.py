@@ -9,7 +9,7 @@ import pytest
 from mmcli.core.errors import BadInput, UsageError
 from mmcli.data.splits import SplitOptions
 from mmcli.store.reader import Store
-from mmcli.workflows.few_shot_data import FewShotData, draw_shots, load_few_shot_data
+from mmcli.workflows.few_shot.data import FewShotData, draw_shots, load_few_shot_data
 from tests.evaluate.small_stores import unit, write_store
 from tests.few_shot.making import CLASSES, cloud_store, told
 

@@ -14,12 +14,12 @@ from mmcli.store.reader import Store
 from mmcli.store.verification import verify_directory
 from mmcli.tuning.few_shot.model import FewShotModel
 from mmcli.tuning.few_shot.registry import RungSpec
-from mmcli.workflows.few_shot import plan, run, run_on_store
-from mmcli.workflows.few_shot_climb import RowRung
-from mmcli.workflows.few_shot_data import Draw, Rows
-from mmcli.workflows.few_shot_predict import predict_few_shot, split_file_of
-from mmcli.workflows.few_shot_report import ladder_rows
-from mmcli.workflows.finetune_config import Listeners
+from mmcli.workflows.few_shot.climb import RowRung
+from mmcli.workflows.few_shot.data import Draw, Rows
+from mmcli.workflows.few_shot.predict import predict_few_shot, split_file_of
+from mmcli.workflows.few_shot.report import ladder_rows
+from mmcli.workflows.few_shot.run import plan, run, run_on_store
+from mmcli.workflows.finetune.config import Listeners
 from tests.evaluate.small_stores import unit, write_store
 from tests.few_shot.making import CLASSES, cloud_store, clouds, told
 from tests.index.test_gallery import parse

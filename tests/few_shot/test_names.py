@@ -15,9 +15,9 @@ from mmcli.engine.encode import encode_parts
 from mmcli.store.reader import Store
 from mmcli.tuning.few_shot.model import FewShotModel
 from mmcli.workflows.class_prompts import class_vectors
-from mmcli.workflows.evaluate_zeroshot import ZeroshotConfig, evaluate_zeroshot
-from mmcli.workflows.few_shot import run
-from mmcli.workflows.few_shot_predict import predict_few_shot, split_file_of
+from mmcli.workflows.evaluate.zeroshot import ZeroshotConfig, evaluate_zeroshot
+from mmcli.workflows.few_shot.predict import predict_few_shot, split_file_of
+from mmcli.workflows.few_shot.run import run
 from tests.evaluate.small_stores import unit, write_store
 from tests.few_shot.making import told
 

@@ -5,7 +5,7 @@ import pytest
 
 from mmcli.metrics.classification import class_counts, overall_scores
 from mmcli.metrics.statistics import draws
-from mmcli.workflows.few_shot_scores import Cell, rising, score_cells, steps
+from mmcli.workflows.few_shot.scores import Cell, rising, score_cells, steps
 
 TRUTH = np.array([0, 0, 1, 1, 2, 2, 0, 1])
 GROUPS = np.array([0, 0, 1, 2, 3, 3, 4, 5])

@@ -19,7 +19,7 @@ from mmcli.fusion.corruptions import (
 )
 from mmcli.fusion.inputs import LONGEST, Inputs, Rows
 from mmcli.store.reader import Store
-from mmcli.workflows.fuse_data import choose_keys, open_inputs
+from mmcli.workflows.fuse.data import choose_keys, open_inputs
 from tests.fusion.making import everything, write_store
 
 VIEWS = ("pooled", "tokens", "levels")

@@ -14,8 +14,8 @@ from mmcli.fusion.registry import METHODS
 from mmcli.fusion.shared_linear import SharedLinear
 from mmcli.metrics.choice import measures_for
 from mmcli.store.reader import Store
-from mmcli.workflows.fuse_data import FuseDataConfig, load_fuse_data
-from mmcli.workflows.fuse_fit import Contest, FitRun, FuseOptions, fit
+from mmcli.workflows.fuse.data import FuseDataConfig, load_fuse_data
+from mmcli.workflows.fuse.fit import Contest, FitRun, FuseOptions, fit
 from tests.fusion.making import everything
 
 ROWS = np.arange(160, dtype=np.int64)

@@ -10,9 +10,9 @@ import pytest
 
 from mmcli.data.labels import LabelOptions
 from mmcli.store.reader import Store
-from mmcli.workflows.fuse_data import FuseDataConfig
-from mmcli.workflows.fuse_fit import FuseOptions
-from mmcli.workflows.fuse_train import FuseConfig, Listeners, train_fusion
+from mmcli.workflows.fuse.data import FuseDataConfig
+from mmcli.workflows.fuse.fit import FuseOptions
+from mmcli.workflows.fuse.train import FuseConfig, Listeners, train_fusion
 from tests.fusion.making import bits, everything, splits, write_store, xor_store
 
 

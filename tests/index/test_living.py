@@ -14,12 +14,12 @@ from mmcli.index.layout import open_index
 from mmcli.index.living import narrow, open_items, open_vectors
 from mmcli.index.search import search
 from mmcli.store.verification import verify_directory
-from mmcli.workflows.index_add import AddConfig, add_rows
-from mmcli.workflows.index_build import build_index
-from mmcli.workflows.index_config import IndexConfig
-from mmcli.workflows.index_info import index_info
-from mmcli.workflows.index_merge import MergeConfig, merge_indexes
-from mmcli.workflows.index_remove import RemoveConfig, remove_rows
+from mmcli.workflows.index.add import AddConfig, add_rows
+from mmcli.workflows.index.build import build_index
+from mmcli.workflows.index.config import IndexConfig
+from mmcli.workflows.index.info import index_info
+from mmcli.workflows.index.merge import MergeConfig, merge_indexes
+from mmcli.workflows.index.remove import RemoveConfig, remove_rows
 from tests.conftest import Run
 from tests.index.living_stores import clustered, names, write_store
 

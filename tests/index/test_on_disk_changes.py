@@ -20,11 +20,11 @@ from mmcli.index.on_disk import mapped_lists
 from mmcli.index.search import Hits
 from mmcli.store.manifest import write_manifest
 from mmcli.store.verification import verify_directory
-from mmcli.workflows.index_add import AddConfig, add_rows
-from mmcli.workflows.index_build import build_index
-from mmcli.workflows.index_config import IndexConfig
-from mmcli.workflows.index_merge import MergeConfig, merge_indexes
-from mmcli.workflows.index_remove import RemoveConfig, remove_rows
+from mmcli.workflows.index.add import AddConfig, add_rows
+from mmcli.workflows.index.build import build_index
+from mmcli.workflows.index.config import IndexConfig
+from mmcli.workflows.index.merge import MergeConfig, merge_indexes
+from mmcli.workflows.index.remove import RemoveConfig, remove_rows
 from tests.conftest import Run
 from tests.index.living_stores import clustered, names, write_store
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from mmcli.core.errors import BadInput, SpaceMismatch, UsageError
-from mmcli.workflows.index_rows import choose_keys
-from mmcli.workflows.queries import QueryPlan, plan_bound, plan_queries
-from mmcli.workflows.query_file import QueryPart, parse_part, read_queries
-from mmcli.workflows.result_rows import order_columns, path_from_here, plain, result_row
+from mmcli.workflows.index.rows import choose_keys
+from mmcli.workflows.queries.file import QueryPart, parse_part, read_queries
+from mmcli.workflows.queries.plans import QueryPlan, plan_bound, plan_queries
+from mmcli.workflows.search.result_rows import order_columns, path_from_here, plain, result_row
 
 
 def test_weights_follow_the_last_equals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

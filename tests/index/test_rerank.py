@@ -15,12 +15,12 @@ from mmcli.core.errors import BadInput, SpaceMismatch, UsageError
 from mmcli.store.manifest import read_manifest, write_manifest
 from mmcli.store.mapped_sequences import MappedSequences
 from mmcli.store.reader import Store
-from mmcli.workflows.extract import extract
-from mmcli.workflows.extract_plan import ExtractConfig
-from mmcli.workflows.index_build import build_index
-from mmcli.workflows.index_config import IndexConfig
-from mmcli.workflows.query_file import Query, QueryPart
-from mmcli.workflows.search import SearchConfig, search
+from mmcli.workflows.extract.plan import ExtractConfig
+from mmcli.workflows.extract.run import extract
+from mmcli.workflows.index.build import build_index
+from mmcli.workflows.index.config import IndexConfig
+from mmcli.workflows.queries.file import Query, QueryPart
+from mmcli.workflows.search.run import SearchConfig, search
 from tests.index.small_scorers import write_scorer
 from tests.index.small_towers import linear, write_towers
 

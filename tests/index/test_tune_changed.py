@@ -16,12 +16,12 @@ from mmcli.index.living import kept_rows, open_vectors
 from mmcli.index.search import search, vector_of
 from mmcli.index.settings import parts_of
 from mmcli.store.verification import verify_directory
-from mmcli.workflows.index_add import AddConfig, add_rows
-from mmcli.workflows.index_build import build_index
-from mmcli.workflows.index_config import IndexConfig, Listeners
-from mmcli.workflows.index_merge import MergeConfig, merge_indexes
-from mmcli.workflows.index_remove import RemoveConfig, remove_rows
-from mmcli.workflows.index_tune import TuneConfig, tune_index
+from mmcli.workflows.index.add import AddConfig, add_rows
+from mmcli.workflows.index.build import build_index
+from mmcli.workflows.index.config import IndexConfig, Listeners
+from mmcli.workflows.index.merge import MergeConfig, merge_indexes
+from mmcli.workflows.index.remove import RemoveConfig, remove_rows
+from mmcli.workflows.index.tune import TuneConfig, tune_index
 from tests.conftest import Run
 from tests.index.living_stores import DIM, clustered, names, write_store
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mmcli.workflows.finetune_config import FinetuneConfig, TrickOptions
+from mmcli.workflows.finetune.config import FinetuneConfig, TrickOptions
 from tests.contracts.tiny_models import clip
 
 ROWS = 72

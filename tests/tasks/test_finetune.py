@@ -16,14 +16,14 @@ from mmcli.engine.device import Placement
 from mmcli.engine.encode import encode_parts
 from mmcli.store.manifest import read_manifest
 from mmcli.store.tensors import load_tensors
-from mmcli.workflows.extract import extract
-from mmcli.workflows.extract_plan import ExtractConfig
-from mmcli.workflows.finetune import finetune
-from mmcli.workflows.finetune_config import Listeners
+from mmcli.workflows.extract.plan import ExtractConfig
+from mmcli.workflows.extract.run import extract
+from mmcli.workflows.finetune.config import Listeners
+from mmcli.workflows.finetune.run import finetune
 from mmcli.workflows.merge import MergeConfig, merge
-from mmcli.workflows.predict import PredictConfig, predict
-from mmcli.workflows.predict_one import predict_one
-from mmcli.workflows.predict_source import SourceConfig
+from mmcli.workflows.predict.one import predict_one
+from mmcli.workflows.predict.run import PredictConfig, predict
+from mmcli.workflows.predict.source import SourceConfig
 from mmcli.workflows.runs import compare_runs
 from tests.tasks.small_posts import config_of, tiny_clip, write_posts
 

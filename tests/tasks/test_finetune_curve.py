@@ -12,9 +12,9 @@ from mmcli.fusion.objective import objective_for
 from mmcli.fusion.registry import METHODS
 from mmcli.metrics.choice import measures_for
 from mmcli.store.reader import Store
-from mmcli.workflows.finetune_curve import learning_curve, share_rows
-from mmcli.workflows.fuse_data import FuseDataConfig, load_fuse_data
-from mmcli.workflows.fuse_fit import FitRun, FuseOptions
+from mmcli.workflows.finetune.curve import learning_curve, share_rows
+from mmcli.workflows.fuse.data import FuseDataConfig, load_fuse_data
+from mmcli.workflows.fuse.fit import FitRun, FuseOptions
 from tests.fusion.making import bits, splits, write_store
 
 METHOD = "early:concat"

@@ -21,13 +21,13 @@ from mmcli.metrics.choice import measures_for
 from mmcli.report.confusion import confusion_chart
 from mmcli.report.residuals import residual_histogram
 from mmcli.store.reader import Store
-from mmcli.workflows.finetune_report import finetune_page
-from mmcli.workflows.finetune_report_analysis import Analysis, analyse
-from mmcli.workflows.finetune_report_card import finetune_card
-from mmcli.workflows.fuse_contest import ContestConfig, contest_plan, contest_report, scored_rows
-from mmcli.workflows.fuse_data import FuseDataConfig, load_fuse_data
-from mmcli.workflows.fuse_fit import Contest, FitRun, FuseOptions, fit
-from mmcli.workflows.fuse_parts import worth
+from mmcli.workflows.finetune.report.analysis import Analysis, analyse
+from mmcli.workflows.finetune.report.card import finetune_card
+from mmcli.workflows.finetune.report.writing import finetune_page
+from mmcli.workflows.fuse.contest import ContestConfig, contest_plan, contest_report, scored_rows
+from mmcli.workflows.fuse.data import FuseDataConfig, load_fuse_data
+from mmcli.workflows.fuse.fit import Contest, FitRun, FuseOptions, fit
+from mmcli.workflows.fuse.parts import worth
 from tests.conftest import picture, recording
 from tests.fusion.making import bits, everything, splits, write_store
 from tests.tasks.event_files import events_of

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mmcli.workflows.finetune_scalars import crc32c, scalars_file
+from mmcli.workflows.finetune.scalars import crc32c, scalars_file
 from tests.tasks.event_files import events_of, fields_of
 
 HISTORY = [

@@ -13,8 +13,8 @@ from mmcli.align.tower import Tower as Head
 from mmcli.core.errors import BadInput, MmcliError, UsageError
 from mmcli.tasks.pairs import Joint, PairNetwork, signed_root
 from mmcli.tasks.pairs_losses import Weights, masked, match_logits, pair_losses, wrong_partners
-from mmcli.workflows.finetune import finetune
-from mmcli.workflows.finetune_config import FinetuneConfig, TrickOptions
+from mmcli.workflows.finetune.config import FinetuneConfig, TrickOptions
+from mmcli.workflows.finetune.run import finetune
 from tests.fusion.making import splits, write_store
 
 NOISE = 0.3

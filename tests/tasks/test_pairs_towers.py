@@ -23,15 +23,15 @@ from mmcli.store.tensors import load_tensors
 from mmcli.tasks.pairs import LiveTower, PairNetwork
 from mmcli.tasks.pairs_learning import PairLearning
 from mmcli.tasks.pairs_losses import Weights
-from mmcli.workflows.align_data import DataConfig, load_data
-from mmcli.workflows.evaluate_retrieval import evaluate_retrieval
-from mmcli.workflows.extract import extract
-from mmcli.workflows.extract_plan import ExtractConfig
-from mmcli.workflows.finetune import finetune
-from mmcli.workflows.finetune_config import FinetuneConfig, Listeners, TrickOptions
-from mmcli.workflows.index_build import build_index
-from mmcli.workflows.index_config import IndexConfig
-from mmcli.workflows.retrieval_config import RetrievalConfig
+from mmcli.workflows.align.data import DataConfig, load_data
+from mmcli.workflows.evaluate.retrieval import evaluate_retrieval
+from mmcli.workflows.evaluate.retrieval_config import RetrievalConfig
+from mmcli.workflows.extract.plan import ExtractConfig
+from mmcli.workflows.extract.run import extract
+from mmcli.workflows.finetune.config import FinetuneConfig, Listeners, TrickOptions
+from mmcli.workflows.finetune.run import finetune
+from mmcli.workflows.index.build import build_index
+from mmcli.workflows.index.config import IndexConfig
 from tests.contracts import tiny_models
 from tests.fusion.making import write_store
 

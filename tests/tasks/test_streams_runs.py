@@ -17,11 +17,11 @@ from mmcli.core.errors import BadInput, MmcliError, SpaceMismatch, UsageError
 from mmcli.store.predictions import Predictions
 from mmcli.store.verification import verify_directory
 from mmcli.tasks.streams_scores import compared
-from mmcli.workflows.data_synth import SynthConfig, synth
-from mmcli.workflows.evaluate_events import EventsConfig, evaluate_events, has_segments
-from mmcli.workflows.finetune_config import FinetuneConfig, Listeners, TrickOptions
-from mmcli.workflows.finetune_streams import run as finetune
-from mmcli.workflows.finetune_streams_predict import PredictStreamsConfig, predict_streams
+from mmcli.workflows.data.synth import SynthConfig, synth
+from mmcli.workflows.evaluate.events import EventsConfig, evaluate_events, has_segments
+from mmcli.workflows.finetune.config import FinetuneConfig, Listeners, TrickOptions
+from mmcli.workflows.finetune.streams.predict import PredictStreamsConfig, predict_streams
+from mmcli.workflows.finetune.streams.run import run as finetune
 from tests.conftest import Run
 from tests.tasks.small_posts import tiny_clip
 

@@ -14,7 +14,7 @@ from mmcli.engine.encode import encode_parts
 from mmcli.engine.torch_stack import load_torch
 from mmcli.tasks.towers import Tower
 from mmcli.tuning.layers import find_layers
-from mmcli.workflows.finetune import finetune
+from mmcli.workflows.finetune.run import finetune
 from tests.contracts import tiny_families, tiny_media
 from tests.contracts.conftest import parts_of
 from tests.tasks.small_posts import config_of, write_posts

@@ -13,12 +13,12 @@ import pytest
 
 from mmcli.core.errors import BadInput, MmcliError, SpaceMismatch, UsageError
 from mmcli.store.manifest import read_manifest
-from mmcli.workflows.evaluate_predictions import PredictionsConfig
-from mmcli.workflows.finetune import finetune
-from mmcli.workflows.finetune_config import Listeners, TrickOptions
-from mmcli.workflows.finetune_vqa_evaluate import evaluate_vqa
-from mmcli.workflows.finetune_vqa_predict import VqaPredict, predict_vqa
-from mmcli.workflows.predict import PredictConfig, predict
+from mmcli.workflows.evaluate.predictions import PredictionsConfig
+from mmcli.workflows.finetune.config import Listeners, TrickOptions
+from mmcli.workflows.finetune.run import finetune
+from mmcli.workflows.finetune.vqa.evaluate import evaluate_vqa
+from mmcli.workflows.finetune.vqa.predict import VqaPredict, predict_vqa
+from mmcli.workflows.predict.run import PredictConfig, predict
 from mmcli.workflows.verify import verify
 from tests.tasks.vqa_rows import config_of, picture_table, token_store
 

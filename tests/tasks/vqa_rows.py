@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from mmcli.workflows.finetune_config import FinetuneConfig, TrickOptions
+from mmcli.workflows.finetune.config import FinetuneConfig, TrickOptions
 from tests.evaluate.small_stores import write_store
 
 SHAPES, COLOURS = 4, ("red", "green", "blue", "pink")

@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from mmcli.workflows.finetune_config import FinetuneConfig, TrickOptions
+from mmcli.workflows.finetune.config import FinetuneConfig, TrickOptions
 from tests.tasks.generative.tiny_vlms import BUILDERS
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220)}

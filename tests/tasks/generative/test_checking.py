@@ -16,7 +16,7 @@ from mmcli.tasks.generative.loading import find_base, load_network, speak
 from mmcli.tasks.generative.pictures import sizes_of
 from mmcli.tasks.generative.registry import FAMILIES
 from mmcli.tasks.generative.tokens import fill
-from mmcli.workflows.finetune_generative import run
+from mmcli.workflows.finetune.generative.run import run
 from tests.tasks.generative.making import config, lines, paint, rows, table, tiny
 
 

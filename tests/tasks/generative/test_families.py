@@ -6,8 +6,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from mmcli.workflows.finetune_generative import run
-from mmcli.workflows.finetune_generative_predict import GenerativePredict, predict_generative
+from mmcli.workflows.finetune.generative.predict import GenerativePredict, predict_generative
+from mmcli.workflows.finetune.generative.run import run
 from tests.tasks.generative.making import COLOURS, config, rows, table
 from tests.tasks.generative.tiny_parts import torch
 from tests.tasks.generative.tiny_vlms import BUILDERS

@@ -15,14 +15,14 @@ from mmcli.store.predictions import Predictions
 from mmcli.tasks.generative.loading import find_base, load_network
 from mmcli.tasks.generative.pictures import pictures_of
 from mmcli.tasks.generative.tokens import collate, fill
-from mmcli.workflows.finetune_generative import run
-from mmcli.workflows.finetune_generative_files import GenerativeModel, is_generative
-from mmcli.workflows.finetune_generative_merge import merge_generative
-from mmcli.workflows.finetune_generative_predict import GenerativePredict, predict_generative
-from mmcli.workflows.finetune_generative_rows import load_rows
-from mmcli.workflows.predict import PredictConfig
-from mmcli.workflows.predict_one import predict_one
-from mmcli.workflows.predict_source import SourceConfig
+from mmcli.workflows.finetune.generative.files import GenerativeModel, is_generative
+from mmcli.workflows.finetune.generative.merge import merge_generative
+from mmcli.workflows.finetune.generative.predict import GenerativePredict, predict_generative
+from mmcli.workflows.finetune.generative.rows import load_rows
+from mmcli.workflows.finetune.generative.run import run
+from mmcli.workflows.predict.one import predict_one
+from mmcli.workflows.predict.run import PredictConfig
+from mmcli.workflows.predict.source import SourceConfig
 from mmcli.workflows.verify import verify
 from tests.conftest import Run
 from tests.tasks.generative.making import COLOURS, config, lines, paint, rows, table, tiny

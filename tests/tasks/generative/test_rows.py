@@ -11,9 +11,9 @@ from mmcli.data.messages import Turn
 from mmcli.data.splits import SplitOptions
 from mmcli.tasks.generative.examples import Example, asked
 from mmcli.tasks.generative.scoring import compare, judge
-from mmcli.workflows.extract import extract
-from mmcli.workflows.extract_plan import ExtractConfig
-from mmcli.workflows.finetune_generative_rows import load_rows
+from mmcli.workflows.extract.plan import ExtractConfig
+from mmcli.workflows.extract.run import extract
+from mmcli.workflows.finetune.generative.rows import load_rows
 from tests.tasks.generative.making import lines, paint, rows, table
 
 

@@ -1,0 +1,241 @@
+"""`extract`: a source through the encoders of its modalities into a store.
+
+Composes the rooms below: opens the source, loads the encoders, plans keys and shards, runs the
+pipeline, commits the store. Prints nothing.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from mmcli.core.errors import BadInput
+from mmcli.data.signatures import Signatures
+from mmcli.data.source import Source, SourceOptions, open_source
+from mmcli.engine.decoding import DecodePool, worker_count
+from mmcli.engine.device import Placement, place, probe
+from mmcli.engine.extraction import Extraction
+from mmcli.engine.shards import KeyPlan, ShardRange, ShardResult
+from mmcli.engine.torch_stack import load_torch
+from mmcli.store.survey import check_output
+from mmcli.store.updates import with_generation
+from mmcli.store.writer import ShardRecord, StoreWriter
+from mmcli.workflows.extract.plan import (
+    ExtractConfig,
+    check_config,
+    choose_encoders,
+    cut_shards,
+    key_entry,
+    options_entry,
+    plan_keys,
+    row_bytes,
+    shard_rows,
+)
+from mmcli.workflows.extract.report import build_report, describe_run
+from mmcli.workflows.extract.reuse import reuse_of
+from mmcli.workflows.extract.segments import cut_into_segments, modalities_to_embed
+from mmcli.workflows.extract.update import update_store
+from mmcli.workflows.extract.versions import versions
+
+#: Items that are really run to estimate the time of a dry run.
+PROBE_ITEMS = 16
+
+
+@dataclass
+class Listeners:
+    """Who hears of the run: `message` of log lines, `progress` of (items done, items in all)."""
+
+    message: Callable[[str], None] = lambda text: None
+    progress: Callable[[int, int], None] = lambda done, total: None
+
+
+def extract(
+    config: ExtractConfig, listeners: Listeners | None = None, stdin: BinaryIO | None = None
+) -> dict[str, Any]:
+    """Embed a source into a store and report what came of it.
+
+    The report counts items (ok, partial, failed), names keys, warnings and seconds by stage.
+    Raises BadInput, UsageError or MissingResource before anything is written.
+    """
+    listeners = listeners or Listeners()
+    began = time.perf_counter()
+    check_config(config)
+    if not config.dry_run:
+        check_output(
+            Path(config.output),
+            force=config.force,
+            resume=config.resume,
+            retry=config.retry_failed or config.update,
+        )
+    with tempfile.TemporaryDirectory(prefix="mmcli-") as spool:
+        options = SourceOptions(
+            config.source, config.root, config.mapping, config.null_separated, config.explode
+        )
+        source = open_source(options, Path(spool), stdin)
+        try:
+            scanned = time.perf_counter()
+            modalities = modalities_to_embed(config, source)  # what is wrong here needs no torch
+            load_torch().manual_seed(config.seed)  # for encoders that draw, such as timm's
+            placement = place(config.device, config.precision, probe())
+            chosen = choose_encoders(config, modalities)
+            plans = plan_keys(config, chosen, placement)
+            source = cut_into_segments(config, source, plans, Path(spool))
+            loaded = time.perf_counter()
+            listeners.message(describe_run(source, plans, placement))
+            if config.dry_run:
+                return _dry_run(config, source, plans)
+            run = update_store if config.update else _run
+            report = run(config, source, plans, placement, listeners)
+        finally:
+            source.close()
+    report["seconds"] = {
+        "scan": round(scanned - began, 3),
+        "load": round(loaded - scanned, 3),
+        **report["seconds"],
+        "total": round(time.perf_counter() - began, 3),
+    }
+    return report
+
+
+def _run(
+    config: ExtractConfig,
+    source: Source,
+    plans: Sequence[KeyPlan],
+    placement: Placement,
+    listeners: Listeners,
+) -> dict[str, Any]:
+    options = options_entry(config, plans, placement)
+    keys = {plan.key: key_entry(config, plan) for plan in plans}
+    described = {**source.describe(), "source_root": source.root}
+    shards = cut_shards(source.n_items, shard_rows(config, plans))
+    began = time.perf_counter()
+    with _writer(config, keys, described, options, source.fingerprint) as writer:
+        finished = {record.index: record for record in writer.finished}
+        if config.retry_failed:
+            todo = [s for s in shards if finished[s.index].failures or finished[s.index].failed]
+            _check_same_shards(shards, writer.finished)
+        else:
+            todo = [s for s in shards if s.index not in finished]
+        records = {index: finished[index] for index in finished if index not in _indexes(todo)}
+        done_before = sum(record.rows for record in records.values())
+        parts = max(1, _count_parts(source, plans))
+        per_part = source.n_items / parts
+        extraction = Extraction(
+            plans,
+            batch=config.batch,
+            fail_fast=config.on_error == "fail",
+            name=config.source,
+            reuse=reuse_of(source, plans, Path(config.output), records) if todo else None,
+            on_progress=lambda n: listeners.progress(
+                min(source.n_items, done_before + int(n * per_part)), source.n_items
+            ),
+        )
+        n_files = _count_files(source, plans)
+        workers = 0 if source.in_this_process else worker_count(config.workers, n_files)
+        decoders = DecodePool(workers, extraction.recipes)
+
+        signatures = Signatures(source)
+
+        def write(result: ShardResult) -> None:
+            sources = signatures.table(result.range.start, result.range.stop, result.seen)
+            records[result.range.index] = writer.write_shard(
+                result.range.index,
+                result.range.start,
+                result.items,
+                dict(result.arrays),
+                list(result.failures),
+                result.counts,
+                dict(result.notes),
+                with_generation(sources, writer.generation),
+            )
+
+        try:
+            if todo and not getattr(writer, "already_complete", False):
+                extraction.run(source, todo, decoders, write)
+        finally:
+            decoders.close()
+        manifest = writer.commit(versions=versions())
+    wall = time.perf_counter() - began
+    ran = sum(s.stop - s.start for s in todo)
+    return build_report(config, source, plans, placement, records, manifest, extraction, wall, ran)
+
+
+@contextmanager
+def _writer(
+    config: ExtractConfig,
+    keys: dict[str, Any],
+    source: dict[str, Any],
+    options: dict[str, Any],
+    fingerprint: str,
+):  # type: ignore[no-untyped-def]
+    if config.retry_failed:
+        opened = StoreWriter.reopen(Path(config.output), keys, source, options, fingerprint)
+    else:
+        opened = StoreWriter(
+            Path(config.output),
+            keys,
+            source,
+            options,
+            fingerprint,
+            force=config.force,
+            resume=config.resume,
+        )
+    with opened as writer:
+        yield writer
+
+
+def _check_same_shards(shards: Sequence[ShardRange], records: Sequence[ShardRecord]) -> None:
+    before = [(r.index, r.start, r.rows) for r in records]
+    now = [(s.index, s.start, s.stop - s.start) for s in shards]
+    if before != now:
+        raise BadInput(
+            "the source no longer has the rows the store was made from",
+            "`--retry-failed` is for repaired files; use `--force` to extract everything again",
+        )
+
+
+def _indexes(shards: Sequence[ShardRange]) -> set[int]:
+    return {shard.index for shard in shards}
+
+
+def _count_parts(source: Source, plans: Sequence[KeyPlan]) -> int:
+    modalities = {plan.encoder.card.modality for plan in plans}
+    return source.n_items * len(modalities)
+
+
+def _count_files(source: Source, plans: Sequence[KeyPlan]) -> int:
+    modalities = {plan.encoder.card.modality for plan in plans}
+    if not source.text_is_path:
+        modalities -= {"text"}
+    return source.n_items * len(modalities)
+
+
+def _dry_run(config: ExtractConfig, source: Source, plans: Sequence[KeyPlan]) -> dict[str, Any]:
+    """Rows, keys, shards, bytes, and a time estimated by really running the first few items."""
+    rows = shard_rows(config, plans)
+    shards = cut_shards(source.n_items, rows)
+    estimate = None
+    if source.n_items:
+        extraction = Extraction(plans, batch=config.batch)
+        probe_rows = [ShardRange(0, 0, min(PROBE_ITEMS, source.n_items))]
+        decoders = DecodePool(0, extraction.recipes)
+        extraction.run(source, probe_rows, decoders, lambda result: None)  # the first is warm-up
+        began = time.perf_counter()
+        extraction.run(source, probe_rows, decoders, lambda result: None)
+        per_item = (time.perf_counter() - began) / probe_rows[0].stop
+        estimate = round(per_item * source.n_items, 1)
+    return {
+        "dry_run": True,
+        "output": config.output,
+        "items": source.n_items,
+        "modalities": list(source.modalities),
+        "keys": {p.key: {"encoder": p.encoder.card.name, "dim": p.dim} for p in plans},
+        "shards": len(shards),
+        "shard_rows": rows,
+        "bytes": row_bytes(plans) * source.n_items,
+        "estimated_s": estimate,
+        "ignored_files": dict(source.ignored),
+    }

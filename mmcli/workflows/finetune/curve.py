@@ -1,0 +1,175 @@
+"""The learning curve: how much more train rows would help, by training on shares of them.
+
+The shares are nested, whole groups in the order of a hash of their ids, and judged on the same
+test rows. Only the first stage, heads on frozen features, is trained for each: it takes seconds
+where tuned towers take hours. Prints nothing.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmcli.core.errors import BadInput
+from mmcli.data.groups import group_rows
+from mmcli.data.labels import check_trainable
+from mmcli.data.tabular import fit_tabular
+from mmcli.fusion.inputs import Rows
+from mmcli.fusion.objective import Objective, objective_for
+from mmcli.fusion.registry import METHODS, FusionSpec
+from mmcli.metrics.choice import Measure
+from mmcli.store.atomic import write_bytes
+from mmcli.store.reader import Store
+from mmcli.workflows.fuse.contest import LATE_MEAN, ContestConfig, contest_report
+from mmcli.workflows.fuse.data import FuseData, open_inputs
+from mmcli.workflows.fuse.fit import FitRun, FuseOptions, fit
+
+
+def learning_curve(
+    data: FuseData,
+    store: Store,
+    objective: Objective,
+    measure: Measure,
+    specs: Sequence[FusionSpec],
+    options: FuseOptions,
+    run: FitRun,
+    shares: Sequence[float],
+    *,
+    seed: int = 0,
+    group_by: str | None = None,
+    whole: Mapping[str, Any] | None = None,
+    message: Callable[[str], None] = lambda text: None,
+) -> list[dict[str, Any]]:
+    """One row a share, ascending: train rows, the method that val chose and its test score.
+
+    Beside it the best single modality, each with its 95 % interval, and `epochs`. objective: of the
+    run, whose loss is taken; what it knows of the train rows is learned anew of each share, as are
+    the inputs' statistics. group_by: rows of one value of this column stay together. whole: the
+    `contest_report` of all train rows, so that they are not trained on again. run.time_limit_s is
+    for all shares together; below run.checkpoint finished shares are kept, for `run.resume`.
+
+    A share that cannot be trained on, such as one with a single class, is left out with a message.
+    """
+    kept = _Kept(run.checkpoint / "curve.json" if run.checkpoint else None, run.resume)
+    wanted = sorted(set(shares))
+    parts = share_rows(store, data.train, wanted, group_by, seed)
+    rows = []
+    for number, (share, train) in enumerate(zip(wanted, parts, strict=True)):
+        name = f"{share:.6g}"
+        if whole is not None and len(train) == len(data.train):
+            kept.rows[name] = _row(share, len(train), whole, measure)
+        if name not in kept.rows:
+            limit = run.time_limit_s
+            told = replace(
+                run,
+                checkpoint=run.checkpoint / f"share-{name}" if run.checkpoint else None,
+                time_limit_s=None if limit is None else limit * share / sum(wanted),
+            )
+            try:
+                part = _part(data, store, train, seed)
+            except BadInput as error:
+                message(f"curve: {share:.4g} of the train rows is left out: {error.message}")
+                continue
+            message(f"curve: {len(train)} of {len(data.train)} train rows")
+            report = _trained(part, objective, measure, specs, options, told, seed)
+            kept.add(name, _row(share, len(train), report, measure))
+        rows.append(kept.rows[name])
+        run.progress(number + 1, len(wanted))
+    return rows
+
+
+def share_rows(
+    store: Store, train: Rows, shares: Sequence[float], group_by: str | None = None, seed: int = 0
+) -> list[Rows]:
+    """The train rows of each share, ascending; a smaller share lies within every larger one.
+
+    Groups are taken in the order of a hash of seed and value until the share is reached, so it may
+    be passed by less than one group.
+    """
+    columns = store.items(list(dict.fromkeys(["id", group_by] if group_by else ["id"])))
+    values = columns.column(group_by) if group_by else None
+    groups = group_rows(columns.column("id"), values, group_by or "").among(train)
+    order = groups.order(seed)
+    reached = np.cumsum(groups.sizes[order])
+    found = []
+    for share in shares:
+        enough = int(np.searchsorted(reached, share * len(train) - 1e-9)) + 1
+        found.append(train[np.isin(groups.codes, order[:enough])])
+    return found
+
+
+def _part(data: FuseData, store: Store, train: Rows, seed: int) -> FuseData:
+    """The same data with fewer train rows, and with what is learned of them before training."""
+    check_trainable(data.labels, train)
+    tabular, inputs = data.tabular, data.inputs
+    for name, modality in inputs.modalities.items():
+        if not modality.present[train].any():
+            raise BadInput(f"none of its rows has {name}", "take a larger share")
+    if tabular is not None:
+        declared = {column.name: column.to_json()["kind"] for column in tabular.fitted}
+        tabular = fit_tabular(store, tabular.columns, train, declared)
+    keys = {n: m.keys for n, m in inputs.modalities.items() if n != inputs.tabular}
+    fresh = open_inputs(store, keys, tabular)
+    fresh.learn(train, seed)
+    return replace(data, inputs=fresh, train=train, tabular=tabular)
+
+
+def _trained(
+    data: FuseData,
+    objective: Objective,
+    measure: Measure,
+    specs: Sequence[FusionSpec],
+    options: FuseOptions,
+    run: FitRun,
+    seed: int,
+) -> dict[str, Any]:
+    """The honest table of this share."""
+    labels = data.labels
+    anew = objective_for(
+        labels.kind,
+        labels.values[data.train],
+        len(labels.classes),
+        loss=objective.loss,
+        gamma=objective.gamma,
+        smoothing=objective.smoothing,
+        balanced=bool(objective.weights),
+    )
+    entered = {spec.name: spec for spec in (*specs, METHODS.get(LATE_MEAN))}
+    contest = fit(data, list(entered.values()), anew, measure, options, run)
+    told = ContestConfig("", "", len(run.seeds), seed, options)
+    return contest_report(told, data, specs, anew, measure, contest, {})
+
+
+def _row(
+    share: float, train_rows: int, report: Mapping[str, Any], measure: Measure
+) -> dict[str, Any]:
+    by_name = {row["model"]: row for row in report["table"]}
+    found: dict[str, Any] = {"share": share, "train rows": train_rows}
+    for what, model in (("", report["method"]), ("single ", report["best_single"])):
+        score = by_name.get(model, {})
+        found |= {
+            f"{what}model": model,
+            f"{what}{measure.name}": score.get(measure.name),
+            f"{what}low": score.get("low"),
+            f"{what}high": score.get("high"),
+        }
+    return {**found, "epochs": report["epochs"]}
+
+
+class _Kept:
+    """The finished shares of an unfinished run, on the disk where there is a path."""
+
+    def __init__(self, path: Path | None, resume: bool) -> None:
+        self.path = path
+        self.rows: dict[str, dict[str, Any]] = {}
+        if path is not None and resume and path.exists():
+            self.rows = json.loads(path.read_text())
+
+    def add(self, name: str, row: dict[str, Any]) -> None:
+        self.rows[name] = row
+        if self.path is not None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(self.path, json.dumps(self.rows).encode())

@@ -1,0 +1,174 @@
+"""The directory of a model that answers questions: written, and opened again.
+
+Knows what goes where; nothing about how it is trained.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmcli.core.errors import BadInput
+from mmcli.store.artifact import ArtifactWriter
+from mmcli.store.hashes import check_files
+from mmcli.store.manifest import canonical, file_path, file_record, read_manifest
+from mmcli.store.tensors import load_tensors, save_tensors
+from mmcli.workflows.finetune.config import FinetuneConfig
+from mmcli.workflows.finetune.plan import told
+from mmcli.workflows.finetune.vqa.fit import Contestant, Setting
+from mmcli.workflows.finetune.vqa.page import card, page
+
+MODEL_KIND = "mmcli.model"
+#: What `config.json` says such a model is.
+VQA = "vqa"
+_AGAIN = "train the model again"
+
+
+@dataclass(frozen=True)
+class VqaModel:
+    """A trained network with all that it takes to apply it. config: as in `config.json`.
+
+    answers: what it can say. encoders: references by modality; layers: of the picture's. bindings:
+    what is kept of the keys that it reads, by modality.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    network: Any
+    answers: tuple[str, ...]
+    encoders: dict[str, tuple[str, ...]]
+    layers: tuple[int, ...]
+    bindings: dict[str, dict[str, dict[str, Any]]]
+
+    @property
+    def patches(self) -> int:
+        """Patches of a picture at most."""
+        return int(self.config["settings"]["patches"])
+
+
+def write_vqa_model(
+    writer: ArtifactWriter,
+    kept: Contestant,
+    others: Mapping[str, Any],
+    setting: Setting,
+    answers: tuple[str, ...],
+    encoders: Mapping[str, tuple[str, ...]],
+    layers: tuple[int, ...],
+    keys: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    origin: Mapping[str, Any],
+    report: dict[str, Any],
+) -> None:
+    """Write every file and commit. others: histories of the other models, by name."""
+    config: FinetuneConfig = setting.config
+    state = kept.network.state_dict()
+    arrays = {f"network/{n}": np.array(v.detach().float().cpu().numpy()) for n, v in state.items()}
+    model = writer.file("model", ".safetensors")
+    save_tensors(model, arrays, {"kind": VQA})
+    digest = file_record(model)["sha256"]
+    content = {
+        "kind": VQA,
+        "task": VQA,
+        "method": setting.settings.method,
+        "answers": list(answers),
+        "shape": kept.network.shape.to_json(),
+        "settings": setting.settings.told(),
+        "encoders": {name: list(references) for name, references in encoders.items()},
+        "layers": list(layers),
+        "keys": keys,
+        "label": report["label"],
+        "splits": asdict(config.splits),
+        "run": told(config),
+        "command": config.command,
+        "source": origin,
+    }
+    history = {kept.name: kept.done.history, **others}
+    lines = "".join(
+        canonical({"model": name, **record}) + "\n"
+        for name, records in history.items()
+        for record in records
+    )
+    writer.commit(
+        {
+            "kind": VQA,
+            "task": VQA,
+            "method": setting.settings.method,
+            "modalities": ["image", "text"],
+            "label": report["label"],
+            "weights_sha256": digest,
+            "model": model.name,
+            "config": writer.write("config", ".json", json_text(content)),
+            "metrics": writer.write("metrics", ".json", json_text(report)),
+            "history": writer.write("history", ".jsonl", lines),
+            "report": writer.write("report", ".html", page(report, history)),
+            "card": writer.write("README", ".md", card(report, config.command)),
+            "source": origin,
+            "versions": {name: version(name) for name in ("mmcli", "torch", "numpy")},
+        }
+    )
+
+
+def open_vqa_model(path: str | Path, verify: str = "once") -> VqaModel:
+    """Open a model and check its files.
+
+    Raises BadInput when it is missing, unfinished, damaged, newer, or another kind of model.
+    """
+    from mmcli.engine.torch_stack import load_torch
+    from mmcli.tasks.vqa import network_of
+
+    path = Path(path)
+    manifest = read_manifest(path, MODEL_KIND)
+    check_files(path, manifest, mode=verify)
+    try:
+        config = json.loads(file_path(path, manifest["config"]).read_text("utf-8"))
+    except (KeyError, ValueError) as error:
+        raise BadInput(f"`{path}` has no config that can be read", _AGAIN) from error
+    if config.get("kind") != VQA:
+        raise BadInput(
+            f"`{path}` is a model of kind `{config.get('kind')}`, not of answers",
+            "give one that `finetune --task vqa` wrote",
+        )
+    torch = load_torch()
+    try:
+        network = network_of(config["method"], config["shape"])
+        arrays = load_tensors(file_path(path, manifest["model"]))
+        network.load_state_dict(
+            {
+                name.removeprefix("network/"): torch.from_numpy(np.array(value))
+                for name, value in arrays.items()
+            }
+        )
+        return VqaModel(
+            path,
+            config,
+            network.eval(),
+            tuple(config["answers"]),
+            {name: tuple(references) for name, references in config["encoders"].items()},
+            tuple(config["layers"]),
+            config["keys"],
+        )
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise BadInput(
+            f"`{path}`: its config does not describe its weights ({error})", _AGAIN
+        ) from error
+
+
+def json_text(value: Any) -> str:
+    """Strict JSON of a report: no NaN, no numpy."""
+    strict = _finite(value)
+    return json.dumps(strict, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_finite(item) for item in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,135 @@
+"""What the directory of a question answering says of itself: `report.html`, and a model card."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmcli.report.charts import Interval, Series, interval_chart, line_chart
+from mmcli.report.media import make_thumbnails, picture
+from mmcli.report.page import figure, paragraph, section, table
+from mmcli.report.page import page as whole_page
+from mmcli.report.page import text as escaped
+from mmcli.report.reliability import ReliabilityCurve, reliability_chart
+from mmcli.workflows.finetune.vqa.judge import MEASURE
+
+_CURVES = ("loss", "score")
+
+
+def page(report: Mapping[str, Any], history: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """Scores, types of question, confident errors with their pictures, curves, settings."""
+    bars = [
+        Interval(row["model"], row[MEASURE], row["low"], row["high"]) for row in report["table"]
+    ]
+    sections = [
+        section(
+            "How good it is",
+            [
+                *(paragraph(line) for line in report["lines"]),
+                *(paragraph(line, note=True) for line in report["cautions"]),
+                rows_of(report["table"]),
+                figure(interval_chart(bars), f"{MEASURE} and its 95 % interval"),
+            ],
+        ),
+        section("By type of question", [rows_of(report["by_type"])]),
+        section(
+            "With a part hidden",
+            [
+                paragraph("The same model when it is not shown one of the two.", note=True),
+                rows_of(report["hidden"]),
+            ],
+        ),
+        section("Calibration", [_calibration(report["calibration"])]),
+        section("Most confident errors", [_errors(report["errors"])]),
+        section("Frequent answers", [rows_of(report["answers"])]),
+        section("Curves", _curves(history)),
+        section("Settings", [table(["setting", "value"], settings_of(report))]),
+    ]
+    return whole_page("Answers to questions about pictures", sections, report["command"])
+
+
+def rows_of(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A table of all columns that any row has."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return table(names, [[row.get(name) for name in names] for row in rows])
+
+
+def settings_of(report: Mapping[str, Any]) -> list[list[Any]]:
+    """What was chosen, and what it ran on."""
+    rows = ", ".join(f"{name} {count}" for name, count in report["rows"].items())
+    found: list[list[Any]] = [["splits", report["splits"]], ["rows", rows]]
+    found += [["pictures", report["pictures"]], ["different questions", report["questions"]]]
+    found += [[f"{name} keys", ", ".join(keys)] for name, keys in report["keys"].items()]
+    found += [[name, value] for name, value in report["chosen"].items()]
+    found += [["parameters", report["parameters"]]]
+    return [*found, ["device", f"{report['device']} {report['precision']}"]]
+
+
+def card(report: Mapping[str, Any], command: str) -> str:
+    """The model card, in Markdown."""
+    names = ["model", MEASURE, "low", "high"]
+    body = "\n".join(
+        "| " + " | ".join([row["model"], *(f"{row[n]:.3f}" for n in names[1:])]) + " |"
+        for row in report["table"]
+    )
+    lines = "\n".join(f"- {line}" for line in [*report["lines"], *report["cautions"]])
+    keys = "; ".join(f"{name}: {', '.join(keys)}" for name, keys in report["keys"].items())
+    counts = report["rows"]
+    return f"""# Answers to questions about pictures
+
+One of {report["vocabulary"]} answers that the train rows have, by `{report["method"]}` on frozen
+features. {keys}. {report["parameters"]} parameters learned.
+
+## Made by
+
+```sh
+{command or "mmcli finetune --task vqa"}
+```
+
+{counts["train"]} train, {counts["val"]} val and {counts["test"]} test rows ({report["splits"]}).
+
+## How good it is
+
+Of the {report["scored_rows"]} rows, with 95 % intervals over values of `{report["groups"]}`:
+
+| {" | ".join(names)} |
+| --- | --- | --- | --- |
+{body}
+
+{lines}
+
+An answer that is not among the {report["vocabulary"]} is never given; {report["unanswerable"]} of
+the {report["scored_rows"]} rows have no other.
+"""
+
+
+def _errors(errors: Sequence[Mapping[str, Any]]) -> str:
+    thumbnails = make_thumbnails([one["image"] for one in errors if one["image"]])
+    tiles = []
+    for one in errors:
+        shown = picture(one["image"], one["id"], thumbnails) if one["image"] else ""
+        true = ", ".join(one["answers"])
+        tiles.append(
+            f'<div class="tile">{shown}<p><b>{escaped(one["question"])}</b></p>'
+            f"<p>said {escaped(one['said'])} ({one['confidence']:.2f}), true {escaped(true)}</p>"
+            f'<p class="note">{escaped(one["id"])}</p></div>'
+        )
+    if not tiles:
+        return paragraph("none", note=True)
+    return f'<div class="grid">{"".join(tiles)}</div>\n'
+
+
+def _calibration(found: Mapping[str, Any]) -> str:
+    curve = ReliabilityCurve("answers", found["stated"], found["observed"], found["rows"])
+    words = f"how sure it is against what that scores; expected error {found['ece']:.3f}"
+    return figure(reliability_chart([curve]), words)
+
+
+def _curves(history: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+    found = []
+    for what in _CURVES:
+        series = []
+        for name, records in history.items():
+            points = [r for r in records if r.get(what) is not None]
+            series.append(Series(name, [r["epoch"] for r in points], [r[what] for r in points]))
+        label = "train loss" if what == "loss" else f"validation {MEASURE}"
+        found.append(figure(line_chart(series, "epoch", label), label))
+    return found
