@@ -6,8 +6,8 @@ import pytest
 
 #: Modules of workflows with a number of resamples.
 _DRAWING = (
-    *("fuse_table", "finetune_report_analysis", "finetune_report_slices"),
-    *("finetune_pairs", "finetune_streams_report"),
+    *("fuse.table", "finetune.report.analysis", "finetune.report.slices"),
+    *("finetune.pairs.run", "finetune.streams.report"),
 )
 
 
