@@ -34,7 +34,7 @@ def few_draws(few_resamples: None) -> Iterator[None]:
     """Intervals, p values and ceilings of fewer draws than users get: nobody reads them here."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mmcli.data.streams.ceilings._DRAWS", 5)
-        for module in ("finetune_streams_report", "evaluate_events"):
+        for module in ("finetune.streams.report", "evaluate.events"):
             patch.setattr(f"mmcli.workflows.{module}.compared", partial(compared, permutations=50))
         yield
 
