@@ -16,6 +16,7 @@ from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 
+from mmcli.cli.plain_words import pass_strings
 from mmcli.core.errors import ExitCode, MmcliError, OutOfResource
 
 EPILOG = """\b
@@ -71,6 +72,7 @@ def program(verb: str = "") -> Any:
 
     Every option can be set by a variable; saying so once is enough, so help does not repeat it.
     """
+    pass_strings()
     app = typer.Typer(
         name=NAME,
         help="From folders and tables of pictures, text and speech to a cross-modal search index.",
