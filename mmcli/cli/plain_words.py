@@ -42,9 +42,10 @@ class _Passer:
 
 def pass_strings() -> None:
     """Have typer take strings as they are, in this process and from here on."""
-    own = getattr(typer.core, "build_runtime_param", None)
+    core: Any = typer.core
+    own = getattr(core, "build_runtime_param", None)
     if own is not None and not isinstance(own, _Passer):
-        typer.core.build_runtime_param = _Passer(own)  # type: ignore[assignment]
+        core.build_runtime_param = _Passer(own)
 
 
 def _as_given(value: Any, param: Any, descriptor: Any) -> tuple[bool, Any]:
