@@ -24,7 +24,7 @@ from mmcli.store.manifest import file_record
 #: How many are kept; the least used goes.
 MOST = 4
 #: Raised when the files of a tower change in what they mean.
-_RECIPE_VERSION = 1
+_RECIPE_VERSION = 2
 _FILES = "files.json"
 
 

@@ -163,7 +163,7 @@ def test_the_next_index_of_a_space_imports_no_torch(
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert not {"torch", "transformers", "pandas.core"} & imported
     tower = open_index(tmp_path / "next")["queries"]["text"]["folder"]
-    for name in ("model.onnx", "tokenizer.json", "query.json"):
+    for name in ("model.onnx", "model.onnx.data", "tokenizer.json", "query.json"):
         mine = (tmp_path / "next" / tower / name).read_bytes()
         assert mine == (index / open_index(index)["queries"]["text"]["folder"] / name).read_bytes()
 
