@@ -160,6 +160,8 @@ def _split(whole: Path, path: Path) -> None:
         location=WEIGHTS,
         size_threshold=_LEAST_BYTES,
     )
+    if (weights := path.with_name(WEIGHTS)).exists():  # onnx makes it for its owner alone
+        weights.chmod(path.stat().st_mode)
 
 
 def _difference(encoder: TextEncoder, directory: Path, after: After | None) -> float:

@@ -34,6 +34,7 @@ def test_exported_tower_equals_the_original(tmp_path, tiny, reference):
         name = f"local:{tiny(reference)}"
     encoder = load(name, "text", EncoderOptions(prompt="a photo of "), FP32)
     assert export_text(encoder, tmp_path) == ""
+    assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1
     told = json.loads((tmp_path / "query.json").read_text())
     assert told["dim"] == encoder.card.dim and told["space"] == encoder.card.space
     tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
