@@ -46,16 +46,20 @@ def tower_key(reference: str, settings: Mapping[str, Any]) -> str:
 def fetch_tower(key: str, directory: Path) -> bool:
     """Copy a tower's files into an existing directory; False where there is no sound one."""
     kept = _folder() / key
+    copied: list[Path] = []
     try:
         files = json.loads((kept / _FILES).read_text("utf-8"))
         for name in files:
-            shutil.copyfile(kept / name, directory / name)
-        sound = bool(files) and all(file_record(directory / n) == files[n] for n in files)
+            copied.append(Path(shutil.copyfile(kept / name, directory / name)))
+        sound = bool(files) and all(file_record(path) == files[path.name] for path in copied)
         os.utime(kept)
     except (OSError, ValueError, TypeError):
         sound = False
-    if not sound and (kept / _FILES).exists():  # the next export puts a sound one there
-        shutil.rmtree(kept, ignore_errors=True)
+    if not sound:
+        for path in copied:
+            path.unlink(missing_ok=True)
+        if (kept / _FILES).exists():  # the next export puts a sound one there
+            shutil.rmtree(kept, ignore_errors=True)
     return sound
 
 

@@ -57,6 +57,7 @@ def test_a_damaged_one_is_not_used_and_makes_room(
     else:
         (cache / "a" / "files.json").write_text("[]")
     assert not fetch_tower("a", empty)
+    assert list(empty.iterdir()) == []
     keep_tower("a", tower)
     assert fetch_tower("a", empty)
 
