@@ -11,6 +11,7 @@ import io
 import os
 import signal
 import sys
+from inspect import getdoc
 from types import FrameType
 from typing import Annotated, Any, NoReturn, TextIO
 
@@ -67,10 +68,12 @@ def root(
     """From folders and tables of pictures, text and speech to a cross-modal search index."""
 
 
-def program(verb: str = "") -> Any:
+def program(verb: str = "", overview: bool = False) -> Any:
     """The whole command tree, as the parser runs it; only that of `verb` where there is such a one.
 
-    Every option can be set by a variable; saying so once is enough, so help does not repeat it.
+    overview: verbs without their options and groups without their verbs, for the first page of
+    help. Every option can be set by a variable; saying so once is enough, so help does not repeat
+    it.
     """
     pass_strings()
     app = typer.Typer(
@@ -86,10 +89,15 @@ def program(verb: str = "") -> Any:
     every = (*VERBS, *GROUPS)
     for name in [verb] if verb in every else every:
         module = importlib.import_module(f"mmcli.cli.{name}")
-        if name in GROUPS:
-            app.add_typer(module.app, name=name)
-        else:
+        if name not in GROUPS:
             module.register(app)
+        elif overview:
+            app.add_typer(typer.Typer(help=module.app.info.help), name=name)
+        else:
+            app.add_typer(module.app, name=name)
+    if overview:
+        for info in app.registered_commands:
+            info.help, info.callback = info.help or getdoc(info.callback), _nothing
     tree = typer.main.get_command(app)
     waiting: list[Any] = [tree]
     while waiting:
@@ -98,6 +106,10 @@ def program(verb: str = "") -> Any:
         for parameter in command.params:
             parameter.show_envvar = False
     return tree
+
+
+def _nothing() -> None:
+    """Stands for a verb of which only the name and the help are shown."""
 
 
 def _run(tree: Any, words: list[str]) -> int:
@@ -118,7 +130,13 @@ def main() -> NoReturn:
     _mend_streams()
     try:
         words = sys.argv[1:]
-        code = _run(program(words[0] if words and COMPLETION not in os.environ else ""), words)
+        if COMPLETION in os.environ:
+            tree = program()
+        elif words in ([], ["-h"], ["--help"]):
+            tree = program(overview=True)
+        else:
+            tree = program(words[0])
+        code = _run(tree, words)
         sys.stdout.flush()  # here a full disk shows
         _finish(code)
     except Stopped as stopped:

@@ -60,6 +60,15 @@ def test_no_page_of_help_imports_anything_heavy() -> None:
     assert {page: names for page, names in found.items() if HEAVY & set(names)} == {}
 
 
+def test_the_first_page_is_that_of_the_whole_program() -> None:
+    def page(tree: Any) -> str:
+        with tree.make_context("mmcli", [], resilient_parsing=True) as context:
+            return str(tree.get_help(context))
+
+    assert page(program(overview=True)) == page(program())
+    assert len(page(program())) > 2000
+
+
 def test_listing_models_loads_no_model() -> None:
     assert imported("models") & (HEAVY - {"rich"}) == set()
 
