@@ -78,9 +78,10 @@ def search(cache: Path) -> list[Row]:
     if source is None:
         return [{"what": "search", "note": "no Tux Paint stamps here"}]
     store, index = cache / "stamp-store", cache / "stamp-index"
-    if not index.exists():
+    if not store.exists():
         pattern = str(source / "**/*.png")
         subprocess.run(mmcli_command("extract", pattern, "-o", store, "-q"), check=True)
+    if not index.exists():
         subprocess.run(mmcli_command("retrieve", "index", store, "-o", index, "-q"), check=True)
     command = mmcli_command("retrieve", "search", index, "a tiger")
     return [{"what": "mmcli retrieve search INDEX 'a tiger'", "wall_s": _timed(command, 9)}]
