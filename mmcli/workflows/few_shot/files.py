@@ -3,12 +3,10 @@
 Knows what goes where; nothing about how a rung is fitted.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from mmcli.data.splits import SPLIT_COLUMN
@@ -17,6 +15,7 @@ from mmcli.store.bindings import binding
 from mmcli.store.manifest import MANIFEST, canonical, file_record
 from mmcli.store.parquet import write_table
 from mmcli.store.reader import Store
+from mmcli.store.strict_json import json_text
 from mmcli.store.tensors import save_tensors
 from mmcli.tuning.few_shot.model import MODEL_KIND, temperature_of
 from mmcli.workflows.few_shot.climb import Kept
@@ -91,8 +90,8 @@ def write_model(
             "weights_sha256": file_record(model)["sha256"],
             "model": model.name,
             "splits": splits.name,
-            "config": writer.write("config", ".json", _json(content)),
-            "metrics": writer.write("metrics", ".json", _json(report)),
+            "config": writer.write("config", ".json", json_text(content)),
+            "metrics": writer.write("metrics", ".json", json_text(report)),
             "history": writer.write("history", ".jsonl", lines),
             "report": writer.write("report", ".html", page(report, data, kept)),
             "card": writer.write("README", ".md", card(report, kept, config.command)),
@@ -115,17 +114,3 @@ def _bindings(store: Store, keys: Sequence[str | None]) -> dict[str, dict[str, A
         if modality in found and (key in keys or entry.get("layer") is None):
             found[modality][key] = binding(entry)
     return found
-
-
-def _json(value: Any) -> str:
-    strict = _finite(value)
-    return json.dumps(strict, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _finite(value: Any) -> Any:
-    """Plain values that JSON has: null for what is not finite."""
-    if isinstance(value, Mapping):
-        return {str(name): _finite(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -3,7 +3,6 @@
 Knows what goes where; nothing about how a fusion is trained.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -15,6 +14,7 @@ from mmcli.fusion.model import TASK
 from mmcli.store.artifact import ArtifactWriter
 from mmcli.store.manifest import canonical, file_record
 from mmcli.store.reader import Store
+from mmcli.store.strict_json import json_text, plain
 from mmcli.store.tensors import save_tensors
 from mmcli.workflows.fuse import report as fuse_report
 from mmcli.workflows.fuse.data import bindings_of
@@ -83,7 +83,7 @@ def write_model(
         "store": origin,
     }
     records = contest.trained.history if history is None else history
-    lines = "".join(canonical(_finite(record)) + "\n" for record in records)
+    lines = "".join(canonical(plain(record)) + "\n" for record in records)
     writer.commit(
         {
             "kind": TASK,
@@ -95,8 +95,8 @@ def write_model(
             "space": report["space"],
             "weights_sha256": digest,
             "model": model.name,
-            "config": writer.write("config", ".json", _json(config)),
-            "metrics": writer.write("metrics", ".json", _json(report)),
+            "config": writer.write("config", ".json", json_text(config)),
+            "metrics": writer.write("metrics", ".json", json_text(report)),
             "history": writer.write("history", ".jsonl", lines),
             "report": writer.write(
                 "report", ".html", page or fuse_report.page(report, contest.trained.history)
@@ -135,21 +135,3 @@ def _task(kind: str) -> str:
     """The task of a predictions directory."""
     known = {"classes": "classification", "several": "multilabel", "ordinal": "ordinal"}
     return known.get(kind, "regression")
-
-
-def _json(value: Any) -> str:
-    strict = _finite(value)
-    return json.dumps(strict, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _finite(value: Any) -> Any:
-    """Plain values that JSON has: no NaN, no infinity, no numpy."""
-    if isinstance(value, Mapping):
-        return {str(name): _finite(item) for name, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_finite(item) for item in value]
-    if hasattr(value, "item"):
-        value = value.item()
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value

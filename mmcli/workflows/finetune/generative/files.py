@@ -12,13 +12,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from mmcli.core.errors import BadInput
 from mmcli.engine.device import Placement
 from mmcli.store.artifact import ArtifactWriter
 from mmcli.store.hashes import check_files
 from mmcli.store.manifest import canonical, file_path, inspect_manifest, kind_of, read_manifest
+from mmcli.store.strict_json import json_text, plain
 from mmcli.tasks.generative.loading import Base, find_base, load_network, speak
 from mmcli.tasks.generative.registry import TASKS
 from mmcli.tasks.generative.tokens import Dialect, Writing
@@ -163,7 +162,7 @@ def write_generative(
             "fingerprint": setting.data.fingerprint,
         },
     }
-    lines = "".join(canonical(_finite(record)) + "\n" for record in history)
+    lines = "".join(canonical(plain(record)) + "\n" for record in history)
     judged = setting.rows[setting.judged]
     shown = card(report, base, setting.config.command, writer.name(form, ""))
     writer.commit(
@@ -174,8 +173,8 @@ def write_generative(
             "modalities": ["image", "text"] if setting.config.task == "vqa" else ["image"],
             "label": setting.data.label,
             "folder": writer.name(form, ""),
-            "config": writer.write("config", ".json", _json(config)),
-            "metrics": writer.write("metrics", ".json", _json(report)),
+            "config": writer.write("config", ".json", json_text(config)),
+            "metrics": writer.write("metrics", ".json", json_text(report)),
             "history": writer.write("history", ".jsonl", lines),
             "report": writer.write("report", ".html", page(report, history, judged, said)),
             "card": writer.write("README", ".md", shown),
@@ -193,21 +192,3 @@ def _folders(path: Path) -> set[str]:
         for entry in path.iterdir()
         if entry.is_dir() and entry.name.partition(".")[0] in (WHOLE, ADAPTER)
     }
-
-
-def _json(value: Any) -> str:
-    strict = _finite(value)
-    return json.dumps(strict, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _finite(value: Any) -> Any:
-    """Plain values that JSON has: no NaN, no infinity, no numpy."""
-    if isinstance(value, Mapping):
-        return {str(name): _finite(item) for name, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_finite(item) for item in value]
-    if hasattr(value, "item"):
-        value = value.item()
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value

@@ -5,7 +5,6 @@ encoders alone that it reads, so that a later task loses nothing. Knows nothing 
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
@@ -18,6 +17,7 @@ from mmcli.store.artifact import ArtifactWriter
 from mmcli.store.manifest import MANIFEST, canonical, file_record
 from mmcli.store.reader import Store
 from mmcli.store.slugs import slug_of
+from mmcli.store.strict_json import json_text, plain
 from mmcli.store.tensors import save_tensors
 from mmcli.workflows.finetune.config import FinetuneConfig
 from mmcli.workflows.finetune.pairs.page import card, page
@@ -72,7 +72,7 @@ def write_pairs(
         "command": config.command,
         "store": origin,
     }
-    records = "".join(canonical(_finite(record)) + "\n" for record in history)
+    records = "".join(canonical(plain(record)) + "\n" for record in history)
     writer.commit(
         {
             "kind": TOWERS,
@@ -83,8 +83,8 @@ def write_pairs(
             "dim": dim,
             "weights_sha256": towers.digest,
             "model": model.name,
-            "config": writer.write("config", ".json", _json(content)),
-            "metrics": writer.write("metrics", ".json", _json(report)),
+            "config": writer.write("config", ".json", json_text(content)),
+            "metrics": writer.write("metrics", ".json", json_text(report)),
             "history": writer.write("history", ".jsonl", records),
             "report": writer.write("report", ".html", page(report, history, config.command)),
             "card": writer.write("README", ".md", card(report, config.command)),
@@ -207,21 +207,3 @@ def _text_settings(entry: Mapping[str, Any]) -> dict[str, Any]:
         "max_length": int(length) if length else None,
         "prompt": str((entry.get("prompts") or {}).get("used", "")),
     }
-
-
-def _json(value: Any) -> str:
-    strict = _finite(value)
-    return json.dumps(strict, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _finite(value: Any) -> Any:
-    """Plain values that JSON has: no NaN, no infinity, no numpy."""
-    if isinstance(value, Mapping):
-        return {str(name): _finite(item) for name, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_finite(item) for item in value]
-    if hasattr(value, "item"):
-        value = value.item()
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value

@@ -16,6 +16,7 @@ from mmcli.core.errors import BadInput
 from mmcli.store.artifact import ArtifactWriter
 from mmcli.store.hashes import check_files
 from mmcli.store.manifest import canonical, file_path, file_record, read_manifest
+from mmcli.store.strict_json import json_text
 from mmcli.store.tensors import load_tensors, save_tensors
 from mmcli.tasks.streams_decode import Rule, rules_from_json, rules_to_json
 from mmcli.workflows.finetune.config import FinetuneConfig
@@ -103,8 +104,8 @@ def write_stream_model(
             "classes": list(rows.classes),
             "weights_sha256": digest,
             "model": model.name,
-            "config": writer.write("config", ".json", _json(content)),
-            "metrics": writer.write("metrics", ".json", _json(short)),
+            "config": writer.write("config", ".json", json_text(content)),
+            "metrics": writer.write("metrics", ".json", json_text(short)),
             "history": writer.write("history", ".jsonl", history),
             "report": writer.write("report", ".html", page(report, _examples(kept, rows))),
             "card": writer.write("README", ".md", card(report, config.command)),
@@ -199,21 +200,3 @@ def _examples(kept: "Contestant", rows: StreamRows) -> Sequence[dict[str, Any]]:
 def _plain(events: Any) -> list[tuple[int, float, float]]:
     columns = (events.label.tolist(), events.start_s.tolist(), events.end_s.tolist())
     return list(zip(*columns, strict=True))
-
-
-def _json(value: Any) -> str:
-    strict = _finite(value)
-    return json.dumps(strict, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _finite(value: Any) -> Any:
-    """Plain values that JSON has: no NaN, no infinity, no numpy."""
-    if isinstance(value, Mapping):
-        return {str(name): _finite(item) for name, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_finite(item) for item in value]
-    if hasattr(value, "item"):
-        value = value.item()
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value

@@ -16,6 +16,7 @@ from mmcli.core.errors import BadInput
 from mmcli.store.artifact import ArtifactWriter
 from mmcli.store.hashes import check_files
 from mmcli.store.manifest import canonical, file_path, file_record, read_manifest
+from mmcli.store.strict_json import json_text
 from mmcli.store.tensors import load_tensors, save_tensors
 from mmcli.workflows.finetune.config import FinetuneConfig
 from mmcli.workflows.finetune.plan import told
@@ -154,21 +155,3 @@ def open_vqa_model(path: str | Path, verify: str = "once") -> VqaModel:
         raise BadInput(
             f"`{path}`: its config does not describe its weights ({error})", _AGAIN
         ) from error
-
-
-def json_text(value: Any) -> str:
-    """Strict JSON of a report: no NaN, no numpy."""
-    strict = _finite(value)
-    return json.dumps(strict, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(name): _finite(item) for name, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_finite(item) for item in value]
-    if hasattr(value, "item"):
-        value = value.item()
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value
