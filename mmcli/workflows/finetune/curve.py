@@ -18,14 +18,14 @@ from mmcli.data.groups import group_rows
 from mmcli.data.labels import check_trainable
 from mmcli.data.tabular import fit_tabular
 from mmcli.fusion.inputs import Rows
-from mmcli.fusion.objective import Objective, objective_for
-from mmcli.fusion.registry import METHODS, FusionSpec
+from mmcli.fusion.objective import Objective
+from mmcli.fusion.registry import FusionSpec
 from mmcli.metrics.choice import Measure
 from mmcli.store.atomic import write_bytes
 from mmcli.store.reader import Store
-from mmcli.workflows.fuse.contest import LATE_MEAN, ContestConfig, contest_report
+from mmcli.workflows.fuse.contest import ContestConfig, contest_report, refit
 from mmcli.workflows.fuse.data import FuseData, open_inputs
-from mmcli.workflows.fuse.fit import FitRun, FuseOptions, fit
+from mmcli.workflows.fuse.fit import FitRun, FuseOptions
 
 
 def learning_curve(
@@ -127,18 +127,7 @@ def _trained(
     seed: int,
 ) -> dict[str, Any]:
     """The honest table of this share."""
-    labels = data.labels
-    anew = objective_for(
-        labels.kind,
-        labels.values[data.train],
-        len(labels.classes),
-        loss=objective.loss,
-        gamma=objective.gamma,
-        smoothing=objective.smoothing,
-        balanced=bool(objective.weights),
-    )
-    entered = {spec.name: spec for spec in (*specs, METHODS.get(LATE_MEAN))}
-    contest = fit(data, list(entered.values()), anew, measure, options, run)
+    anew, contest = refit(data, objective, measure, specs, options, run)
     told = ContestConfig("", "", len(run.seeds), seed, options)
     return contest_report(told, data, specs, anew, measure, contest, {})
 

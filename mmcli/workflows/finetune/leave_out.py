@@ -26,15 +26,15 @@ from mmcli.data.labels import check_trainable
 from mmcli.data.splits import SplitOptions
 from mmcli.data.tabular import fit_tabular
 from mmcli.fusion.inputs import Rows
-from mmcli.fusion.objective import Objective, objective_for
-from mmcli.fusion.registry import METHODS, FusionSpec
+from mmcli.fusion.objective import Objective
+from mmcli.fusion.registry import FusionSpec
 from mmcli.metrics.choice import Measure
 from mmcli.metrics.statistics import bootstrap_means
 from mmcli.store.atomic import write_bytes
 from mmcli.store.reader import Store
-from mmcli.workflows.fuse.contest import LATE_MEAN, val_scores
+from mmcli.workflows.fuse.contest import refit, val_scores
 from mmcli.workflows.fuse.data import FuseData, open_inputs
-from mmcli.workflows.fuse.fit import Contest, FitRun, FuseOptions, fit
+from mmcli.workflows.fuse.fit import Contest, FitRun, FuseOptions
 
 #: The name under which a run is told of it.
 OPTION = "leave_out"
@@ -239,18 +239,7 @@ def _scored(
     run: FitRun,
 ) -> dict[str, Any]:
     """What the contest of one turn gives on its test rows."""
-    labels = data.labels
-    anew = objective_for(
-        labels.kind,
-        labels.values[data.train],
-        len(labels.classes),
-        loss=objective.loss,
-        gamma=objective.gamma,
-        smoothing=objective.smoothing,
-        balanced=bool(objective.weights),
-    )
-    entered = {spec.name: spec for spec in (*specs, METHODS.get(LATE_MEAN))}
-    contest = fit(data, list(entered.values()), anew, measure, options, run)
+    anew, contest = refit(data, objective, measure, specs, options, run)
     by_val = val_scores(contest, [spec.name for spec in specs], measure)
     method = max(by_val, key=lambda name: float(np.mean(by_val[name])))
     single = _best_single(contest, measure)
@@ -260,7 +249,7 @@ def _scored(
         "single ": contest.single(single, data.test),
         f"{_blind(anew)} ": blind,
     }
-    truth = labels.values[data.test]
+    truth = data.labels.values[data.test]
     scores = {f"{k}{measure.name}": _mean(v, truth, anew, measure) for k, v in said.items()}
     return {"n": len(data.test), "method": method, "single": f"single:{single}", **scores}
 

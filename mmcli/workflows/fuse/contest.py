@@ -14,11 +14,11 @@ from mmcli.core.registry import suggestion
 from mmcli.engine.device import Placement
 from mmcli.fusion.model import probabilities
 from mmcli.fusion.network import CONCAT
-from mmcli.fusion.objective import Objective
-from mmcli.fusion.registry import FusionSpec, fusion_method
+from mmcli.fusion.objective import Objective, objective_for
+from mmcli.fusion.registry import METHODS, FusionSpec, fusion_method
 from mmcli.metrics.choice import Measure, measures_for
 from mmcli.workflows.fuse.data import FuseData
-from mmcli.workflows.fuse.fit import Contest, FuseOptions, Sizes
+from mmcli.workflows.fuse.fit import Contest, FitRun, FuseOptions, Sizes, fit
 from mmcli.workflows.fuse.table import METHOD, SIMPLE, SINGLE, Entrant, judge
 
 LATE_MEAN = "late:mean"
@@ -214,6 +214,32 @@ def contest_report(
         "out_of_time": done.out_of_time,
         "train_seconds": round(contest.seconds, 2),
     }
+
+
+def refit(
+    data: FuseData,
+    objective: Objective,
+    measure: Measure,
+    specs: Sequence[FusionSpec],
+    options: FuseOptions,
+    run: FitRun,
+) -> tuple[Objective, Contest]:
+    """The same contest on other train rows, late:mean beside it; what these say of the objective.
+
+    objective: of the whole, of which the choices are kept.
+    """
+    labels = data.labels
+    anew = objective_for(
+        labels.kind,
+        labels.values[data.train],
+        len(labels.classes),
+        loss=objective.loss,
+        gamma=objective.gamma,
+        smoothing=objective.smoothing,
+        balanced=bool(objective.weights),
+    )
+    entered = {spec.name: spec for spec in (*specs, METHODS.get(LATE_MEAN))}
+    return anew, fit(data, list(entered.values()), anew, measure, options, run)
 
 
 def val_scores(contest: Contest, names: Sequence[str], measure: Measure) -> dict[str, list[float]]:
