@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mmcli.core.errors import BadInput
 from mmcli.store.atomic import TEMPORARY, disk_errors
@@ -25,6 +25,8 @@ KIND = "mmcli.store"
 FORMAT = "mmcli.store/1"
 STATE_FORMAT = "mmcli.store-state/1"
 _LONGEST_SHOWN = 80
+#: Why a finished store is opened to be written: not at all, or as in `check_output`.
+Again = Literal["", "retry", "update"]
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,11 @@ class Found:
 
 
 def check_output(
-    path: Path, *, force: bool = False, resume: bool = False, retry: bool = False
+    path: Path, *, force: bool = False, resume: bool = False, again: Again = ""
 ) -> Found:
     """What `path` holds, when a store may be written there.
 
+    again: a finished store is to be there: `retry` writes shards anew, `update` follows the source.
     Raises BadInput when it holds something else, or a store that was not to be replaced.
     """
     path = Path(path)
@@ -57,10 +60,13 @@ def check_output(
         return found
     if found.damaged:
         raise BadInput(found.damaged, "use `--force` to make the store again")
-    if retry:
+    cut = found.state["mode"] if found.unfinished and found.state else ""
+    if cut == "update" and again != "update":
+        raise BadInput(f"an update of `{path}` was cut off", "`extract --update` continues it")
+    if again:
         if found.manifest is None:
             read_manifest(path, KIND)  # says what is the matter
-        if found.unfinished and (found.state or {}).get("mode") != "retry":
+        if cut == "write":
             raise BadInput(f"`{path}` is being replaced by a run that was cut off", _HOW_ON)
     elif found.manifest is not None and not resume:
         raise BadInput(

@@ -12,15 +12,14 @@ from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mmcli.core.errors import BadInput
-from mmcli.store.atomic import DirectoryLock, atomic_file, remove
+from mmcli.store.atomic import DirectoryLock, remove
+from mmcli.store.finished import history, shard_files
 from mmcli.store.hashes import check_files
-from mmcli.store.manifest import MANIFEST, STATE, file_record, write_manifest
+from mmcli.store.manifest import STATE, file_record, write_manifest
 from mmcli.store.parquet import open_parquet, read_rows, write_table
 from mmcli.store.records import (
-    FAILURE_SCHEMA,
     Failure,
     KeyArrays,
     ShardRecord,
@@ -31,6 +30,7 @@ from mmcli.store.records import (
 from mmcli.store.survey import (
     FORMAT,
     STATE_FORMAT,
+    Again,
     Found,
     check_output,
     check_same,
@@ -75,6 +75,7 @@ class StoreWriter:
         self._update = False
         self._generation = 0
         self._records: dict[int, ShardRecord] = {}
+        self._drafts: dict[int, tuple[str, ShardRecord]] = {}
         self._before: dict[str, Any] | None = None
         self._committed = False
         self._wrote = False
@@ -109,11 +110,20 @@ class StoreWriter:
     ) -> "StoreWriter":
         """A writer of a finished store whose shards may also gain, lose and change rows.
 
-        What it writes before `arrange` and `commit` counts for nothing, and is not resumed.
+        What it writes is a draft until `arrange` and `commit`: the store stays as it was. Drafts of
+        an update that was cut off are still there (`draft`).
         """
         writer = cls.reopen(path, keys, source, options, fingerprint)
         writer._update = True
         return writer
+
+    def draft(self, index: int, made_of: str) -> ShardRecord | None:
+        """A shard that an update which was cut off wrote of the same rows, else None.
+
+        made_of: names what it was made of.
+        """
+        drafted, record = self._drafts.get(index, ("", None))
+        return record if drafted == made_of else None
 
     def arrange(self, records: Sequence[ShardRecord]) -> None:
         """Say which shards the store has from now on, in order; they are numbered anew."""
@@ -154,11 +164,12 @@ class StoreWriter:
         self._leave()
 
     def _check(self) -> Found:
-        return check_output(self.path, force=self.force, resume=self.resume, retry=self._retry)
+        again: Again = "update" if self._update else "retry" if self._retry else ""
+        return check_output(self.path, force=self.force, resume=self.resume, again=again)
 
     def _leave(self) -> None:
         """Give up the lock; a run that finished no shard leaves nothing behind."""
-        idle = not self._committed and not self._wrote and not self._records
+        idle = not (self._committed or self._wrote or self._records)
         if idle and self._own_state:
             remove(self.path / STATE)
         self._lock.__exit__(None, None, None)
@@ -187,7 +198,12 @@ class StoreWriter:
             check_same(self.path, state, self.keys, self.options, self._same_source())
             self._generation = state["generation"]
             records = [ShardRecord(**entry) for entry in state["shards"]]
-            self._records = {r.index: r for r in records if self._intact(r)}
+            intact = {r.index: r for r in records if self._intact(r)}
+            if state["mode"] == "update":
+                made_of = dict(zip((r.index for r in records), state["made_of"], strict=True))
+                self._drafts = {index: (made_of[index], r) for index, r in intact.items()}
+            else:
+                self._records = intact
             if state["mode"] == "retry":
                 self._retry = True
                 self._wrote = True
@@ -225,13 +241,14 @@ class StoreWriter:
         counts: tuple[int, int, int] = (0, 0, 0),
         notes: Mapping[str, Any] | None = None,
         sources: pa.Table | None = None,
+        made_of: str = "",
     ) -> ShardRecord:
         """Write the files of one shard and note it as finished.
 
         items: its rows with `id` and `has_<slug>`. counts: items ok, partial, failed. sources: what
-        the rows were made from. Raises
-        OutOfResource when the disk is full, BadInput when a shard that replaces another has other
-        ids.
+        the rows were made from. made_of: of an update, what `draft` finds it by; without it, it is
+        not found again. Raises OutOfResource when the disk is full, BadInput when a shard that
+        replaces another has other ids.
         """
         if self.already_complete:
             raise RuntimeError("the store is complete")
@@ -269,13 +286,17 @@ class StoreWriter:
             failures_rows=len(failures),
             sources=sources_file,
         )
-        self._records[index] = record
-        self._wrote = True
+        if self._update:
+            self._drafts[index] = (made_of, record)
+        else:
+            self._records[index] = record
+            self._wrote = True
         self._save_state()
         return record
 
     def _check_ids(self, index: int, items: pa.Table) -> None:
-        old = self._read(self._records[index].items, ["id"])
+        path = self.path / self._records[index].items
+        old = read_rows(open_parquet(path), path, ["id"])
         if not old.column("id").equals(items.column("id").cast(pa.string())):
             raise BadInput(
                 f"the source no longer has the items that `{self.path}` was made from",
@@ -283,16 +304,18 @@ class StoreWriter:
             )
 
     def _save_state(self) -> None:
+        kept = self.finished
         if self._update:
-            return
+            kept = [record for made_of, record in self._drafts.values() if made_of]
         state = {
             "format": STATE_FORMAT,
-            "mode": "retry" if self._retry else "write",
+            "mode": "update" if self._update else "retry" if self._retry else "write",
             "generation": self._generation,
             "keys": self.keys,
             "options": self.options,
             "fingerprint": self.fingerprint,
-            "shards": [record.to_json() for record in self.finished],
+            "shards": [record.to_json() for record in kept],
+            "made_of": [made_of for made_of, _ in self._drafts.values() if made_of],
             "versions": {"mmcli": "state"},  # so that the hash of itself is required
         }
         write_manifest(self.path, state, STATE)
@@ -320,61 +343,20 @@ class StoreWriter:
         return manifest
 
     def _manifest(self, versions: Mapping[str, str]) -> dict[str, Any]:
-        records = self.finished
-        position = 0
-        for expected, record in enumerate(records):
-            if (record.index, record.start) != (expected, position):
-                raise RuntimeError(f"shard {expected} at row {position} was not written")
-            position += record.rows
-        failures = "failures" + (f".g{self._generation}" if self._generation else "") + ".parquet"
-        self._merge_failures(self.path / failures, records)
-        files = {n: kept for r in records for n, kept in r.files.items() if n != r.failures}
-        files[failures] = file_record(self.path / failures)
+        files = shard_files(self.path, self.finished, self._generation)
         source = dict(self.source)
         source_root = source.pop("source_root", None)
         return {
             "format": FORMAT,
             "generation": self._generation,
-            "rows": position,
-            "ok": sum(r.ok for r in records),
-            "partial": sum(r.partial for r in records),
-            "failed": sum(r.failed for r in records),
             "keys": self.keys,
-            "shards": [r.entry() for r in records],
-            "failures": failures,
-            "files": files,
+            **files,
             "source": {**source, "fingerprint": self.fingerprint},
             "source_root": source_root,
             "options": self.options,
             "versions": {"mmcli": "0", **versions},
-            **self._history(),
+            **(history(self.path, self._before) if self._before and self._retry else {}),
         }
-
-    def _history(self) -> dict[str, Any]:
-        """The states that a store was in before, so that an index of one of them can be updated."""
-        if self._before is None or not self._retry:
-            return {}
-        past = list((self._before.get("updates") or {}).get("history") or [])
-        sha256 = file_record(self.path / MANIFEST)["sha256"]
-        now = {"generation": self._before.get("generation", 0), "manifest_sha256": sha256}
-        return {"updates": {"history": [*past, now]}}
-
-    def _merge_failures(self, path: Path, records: Sequence[ShardRecord]) -> None:
-        with (
-            atomic_file(path) as temporary,
-            pq.ParquetWriter(temporary, FAILURE_SCHEMA, compression="zstd") as merged,
-        ):
-            name, table = "", FAILURE_SCHEMA.empty_table()
-            for record in records:
-                if record.failures is None:
-                    continue
-                if record.failures != name:
-                    name, table = record.failures, self._read(record.failures)
-                merged.write_table(table.slice(record.failures_start, record.failures_rows))
-
-    def _read(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-        path = self.path / name
-        return read_rows(open_parquet(path), path, columns)
 
     def _slugs(self, found: Found) -> set[str]:
         kept = [self.keys, (found.manifest or {}).get("keys", {})]
@@ -386,7 +368,8 @@ class StoreWriter:
         known = set((self._before or {}).get("files", {}))
         if self._before is not None:
             known.add(str(self._before.get("failures")))
-        for record in self._records.values():
+        drafts = [] if self._committed else [record for _, record in self._drafts.values()]
+        for record in [*self._records.values(), *drafts]:
             known |= {*record.files, str(record.failures)}
         for name in own_files(self.path, slugs):
             if name not in known:

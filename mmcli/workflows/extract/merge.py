@@ -55,13 +55,15 @@ def merged(
     writer: StoreWriter,
     old: OldShard,
     gone: Sequence[int],
-    changed: Sequence[int],
-    result: ShardResult | None,
-    told: pa.Table | None,
+    changed: Sequence[int] = (),
+    result: ShardResult | None = None,
+    told: pa.Table | None = None,
+    made_of: str = "",
 ) -> ShardRecord | None:
     """Write a shard without the rows `gone`, those `changed` taken in order from `result`.
 
-    told: what the changed rows were made from. None when no row is left.
+    told: what the changed rows were made from. made_of: as of `StoreWriter.write_shard`. None when
+    no row is left.
     """
     items = old.items()
     n = len(items)
@@ -96,6 +98,7 @@ def merged(
         _counts(items, failures),
         notes,
         sources.take(pa.array(order)).combine_chunks(),
+        made_of,
     )
 
 

@@ -79,7 +79,8 @@ def check_config(config: ExtractConfig) -> None:
             raise UsageError(f"`--{name} {value}`: must be at least 1", "leave it out, or raise it")
     if config.workers is not None and config.workers < 0:
         raise UsageError(f"`--workers {config.workers}`: must not be negative", "0 is none")
-    if config.resume + config.force + config.retry_failed + config.update > 1:
+    resume = config.resume and not config.update  # an update goes on by itself
+    if resume + config.force + config.retry_failed + config.update > 1:
         raise UsageError(
             "`--resume`, `--force`, `--retry-failed` and `--update` exclude each other",
             "choose one of them",

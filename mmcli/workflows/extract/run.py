@@ -23,6 +23,7 @@ from mmcli.engine.torch_stack import load_torch
 from mmcli.store.survey import check_output
 from mmcli.store.updates import with_generation
 from mmcli.store.writer import ShardRecord, StoreWriter
+from mmcli.workflows.extract.dry_run import dry_run
 from mmcli.workflows.extract.plan import (
     ExtractConfig,
     check_config,
@@ -31,7 +32,6 @@ from mmcli.workflows.extract.plan import (
     key_entry,
     options_entry,
     plan_keys,
-    row_bytes,
     shard_rows,
 )
 from mmcli.workflows.extract.report import build_report, describe_run
@@ -39,9 +39,6 @@ from mmcli.workflows.extract.reuse import reuse_of
 from mmcli.workflows.extract.segments import cut_into_segments, modalities_to_embed
 from mmcli.workflows.extract.update import update_store
 from mmcli.workflows.extract.versions import versions
-
-#: Items that are really run to estimate the time of a dry run.
-PROBE_ITEMS = 16
 
 
 @dataclass
@@ -68,7 +65,7 @@ def extract(
             Path(config.output),
             force=config.force,
             resume=config.resume,
-            retry=config.retry_failed or config.update,
+            again="retry" if config.retry_failed else "update" if config.update else "",
         )
     with tempfile.TemporaryDirectory(prefix="mmcli-") as spool:
         options = SourceOptions(
@@ -86,7 +83,7 @@ def extract(
             loaded = time.perf_counter()
             listeners.message(describe_run(source, plans, placement))
             if config.dry_run:
-                return _dry_run(config, source, plans)
+                return dry_run(config, source, plans, placement)
             run = update_store if config.update else _run
             report = run(config, source, plans, placement, listeners)
         finally:
@@ -211,31 +208,3 @@ def _count_files(source: Source, plans: Sequence[KeyPlan]) -> int:
     if not source.text_is_path:
         modalities -= {"text"}
     return source.n_items * len(modalities)
-
-
-def _dry_run(config: ExtractConfig, source: Source, plans: Sequence[KeyPlan]) -> dict[str, Any]:
-    """Rows, keys, shards, bytes, and a time estimated by really running the first few items."""
-    rows = shard_rows(config, plans)
-    shards = cut_shards(source.n_items, rows)
-    estimate = None
-    if source.n_items:
-        extraction = Extraction(plans, batch=config.batch)
-        probe_rows = [ShardRange(0, 0, min(PROBE_ITEMS, source.n_items))]
-        decoders = DecodePool(0, extraction.recipes)
-        extraction.run(source, probe_rows, decoders, lambda result: None)  # the first is warm-up
-        began = time.perf_counter()
-        extraction.run(source, probe_rows, decoders, lambda result: None)
-        per_item = (time.perf_counter() - began) / probe_rows[0].stop
-        estimate = round(per_item * source.n_items, 1)
-    return {
-        "dry_run": True,
-        "output": config.output,
-        "items": source.n_items,
-        "modalities": list(source.modalities),
-        "keys": {p.key: {"encoder": p.encoder.card.name, "dim": p.dim} for p in plans},
-        "shards": len(shards),
-        "shard_rows": rows,
-        "bytes": row_bytes(plans) * source.n_items,
-        "estimated_s": estimate,
-        "ignored_files": dict(source.ignored),
-    }
