@@ -29,9 +29,13 @@ def write_store(
     ids: Sequence[str],
     space: str = SPACE,
     shard_rows: int = 1 << 20,
+    root: Path | None = None,
     **columns: Sequence[object],
 ) -> Path:
-    """A store with key `image`; every hundredth item is a cat unless `label` is given."""
+    """A store with key `image`; every hundredth item is a cat unless `label` is given.
+
+    root: what the paths in it are relative to.
+    """
     entry = {
         "slug": "image",
         "encoder": "made-up",
@@ -45,7 +49,8 @@ def write_store(
     texts = [f"{WORDS[i % len(WORDS)]} thing {i}" for i in range(len(ids))]
     given = {"label": labels, "text": texts, **columns}
     table = pa.table({"id": list(ids), **given, "has_image": [True] * len(ids)})
-    with StoreWriter(path, {"image": entry}, {}, {}, f"{path}") as writer:
+    source = {"source_root": None if root is None else str(root)}
+    with StoreWriter(path, {"image": entry}, source, {}, f"{path}") as writer:
         for index, start in enumerate(range(0, len(ids), shard_rows)):
             part = table.slice(start, shard_rows)
             arrays = {"image": KeyArrays(vectors[start : start + shard_rows])}

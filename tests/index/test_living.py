@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mmcli.core.errors import BadInput, SpaceMismatch, UsageError
+from mmcli.data.places import locate
 from mmcli.index.layout import open_index
 from mmcli.index.living import narrow, open_items, open_vectors
 from mmcli.index.search import search
@@ -203,6 +204,27 @@ def test_merging_two_indexes(
     assert verify_directory(tmp_path / "both").problems == []
     with pytest.raises(BadInput, match="is in"):
         merge_indexes(MergeConfig(*[str(built[factory])] * 2, str(tmp_path / "x")))
+
+
+@pytest.mark.parametrize("way", ["add", "merge"])
+def test_files_of_two_folders_are_still_found(tmp_path: Path, way: str) -> None:
+    for name, start in (("one", 0), ("two", 3)):
+        root = tmp_path / "pictures" / name
+        ids = names(3, name)
+        write_store(tmp_path / name, ROWS[start : start + 3], ids, root=root, image=["p.png"] * 3)
+        build_index(IndexConfig(str(tmp_path / name), str(tmp_path / f"{name}-index")))
+    index = tmp_path / "one-index"
+    if way == "add":
+        add_rows(AddConfig(str(index), str(tmp_path / "two")))
+    else:
+        both = tmp_path / "both"
+        merge_indexes(MergeConfig(str(index), str(tmp_path / "two-index"), str(both)))
+        index = both
+    manifest = open_index(index)
+    items = open_items(index, manifest).take(range(6), ["id", "image"])
+    for item in items:
+        expected = tmp_path / "pictures" / item["id"][:3] / "p.png"
+        assert locate(manifest["source_root"], item["image"]) == str(expected)
 
 
 def test_by_the_commands(run_here: Run, stores: tuple[Path, Path], built: dict[str, Path]) -> None:

@@ -3,7 +3,7 @@
 Knows FAISS files, items and keywords; which rows, and when, is decided elsewhere. Prints nothing.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from mmcli.store.atomic import atomic_file
 from mmcli.store.reader import Store
 from mmcli.workflows.index.changes import columns_of, fitted, modality_column
 from mmcli.workflows.index.rows import IndexPart
+from mmcli.workflows.store.paths import rerooted
 
 
 def write_rows(
@@ -37,7 +38,7 @@ def write_rows(
                 addition.add(ready(block, manifest["metric"]))
     entry = write_addition(change, addition)
     schema = pq.read_schema(change.path / manifest["items"])
-    tables, left = _tables(store, parts, schema, manifest.get("modalities") or {})
+    tables, left = _tables(store, parts, schema, manifest)
     write_items(change, schema, tables, entry)
     return entry, left
 
@@ -85,11 +86,12 @@ def write_items(change: IndexChange, schema: pa.Schema, tables: Any, entry: dict
 
 
 def _tables(
-    store: Store, parts: Sequence[IndexPart], schema: pa.Schema, modalities: Collection[str]
+    store: Store, parts: Sequence[IndexPart], schema: pa.Schema, manifest: Mapping[str, Any]
 ) -> tuple[list[pa.Table], list[str]]:
-    """The items of the parts, fitted to the index's columns."""
+    """The items of the parts, fitted to the index's columns; paths of another root are absolute."""
     names = [n for n in store.columns if n in schema.names]
-    label = modality_column(schema.names, modalities)
+    label = modality_column(schema.names, manifest.get("modalities") or {})
+    root = None if store.source_root == manifest.get("source_root") else store.source_root
     names = [name for name in names if name != label]
     left = [n for n in store.columns if n not in schema.names and not n.startswith("has_")]
     found = []
@@ -100,7 +102,7 @@ def _tables(
                 continue
             if label:
                 table = table.append_column(label, pa.array([part.name] * len(table)))
-            found.append(fitted(table, schema, str(store.path)))
+            found.append(fitted(rerooted(table, root), schema, str(store.path)))
     return found, left
 
 

@@ -27,6 +27,7 @@ from mmcli.index.search import read_index
 from mmcli.index.segments import empty_addition, share_quantiser
 from mmcli.store.atomic import atomic_file
 from mmcli.workflows.index.changes import columns_of, fitted, ids_of, report_of
+from mmcli.workflows.store.paths import rerooted
 
 
 @dataclass(frozen=True)
@@ -179,8 +180,9 @@ def _items(
     keep: Any,
     other: Any,
 ) -> None:
-    """The items of both, in the columns of the first."""
+    """The items of both, in the columns of the first; of two roots, with absolute paths."""
     one, two = Path(config.first), Path(config.second)
+    one_root = _root_of_both(first, second) is not None
     schema = pq.read_schema(one / first["items"])
     with atomic_file(writer.path / writer.name("items", ".parquet")) as path:
         items = ItemWriter(Path(path), schema)
@@ -191,7 +193,9 @@ def _items(
                     table = pa.Table.from_batches([batch])
                     inside = mask[start : start + len(table)]
                     start += len(table)
-                    items.add(fitted(table.filter(pa.array(inside)), schema, str(folder)))
+                    table = table.filter(pa.array(inside))
+                    table = rerooted(table, None if one_root else manifest.get("source_root"))
+                    items.add(fitted(table, schema, str(folder)))
         items.close()
 
 
@@ -232,7 +236,6 @@ def _content(
     }
     if len(counts) == 1:
         counts = dict.fromkeys(counts, rows)
-    roots = {first.get("source_root"), second.get("source_root")}
     return content | {
         "index": writer.name("index", ".faiss"),
         "items": writer.name("items", ".parquet"),
@@ -241,7 +244,13 @@ def _content(
         "measured_recall": None,
         "modalities": counts,
         "queries": queries,
-        "source_root": first.get("source_root") if len(roots) == 1 else None,
+        "source_root": _root_of_both(first, second),
         "store": None,
         "merged": [str(Path(p).resolve()) for p in (config.first, config.second)],
     }
+
+
+def _root_of_both(first: Mapping[str, Any], second: Mapping[str, Any]) -> str | None:
+    """What the paths of both indexes are relative to, None where it is not one place."""
+    root: str | None = first.get("source_root")
+    return root if root == second.get("source_root") else None
