@@ -7,7 +7,7 @@ Knows blocks of vectors, not stores.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from mmcli.index import on_disk
-from mmcli.index.build import Metric, empty, inverted_lists, ready, train
-from mmcli.index.factory import candidates, index_bytes, list_count, probes, training_size
+from mmcli.index.build import Metric, empty, inverted_lists, look_further, ready, train
+from mmcli.index.factory import candidates, index_bytes, list_count, training_size
 from mmcli.index.library import faiss
 from mmcli.index.neighbours import (
     Blocks,
@@ -49,6 +49,10 @@ class Choice:
     table: list[dict[str, Any]] = field(default_factory=list)
     build_s: float = 0.0
     tuning_s: float = 0.0
+
+
+#: Seconds a query at full size, the trained index, what was measured of it, its row of the table.
+Tried = tuple[float, Any, Measured, dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,7 @@ def choose_index(
     exact.add(stored)
     held = exact.finish()
     assigned = _assign(centroids, stored, metric)
-    tried: list[tuple[float, Any, Measured, dict[str, Any]]] = []
+    tried: list[Tried] = []
     coding: dict[str, float] = {}
     hint: dict[str, int] = {}
     for string in strings:
@@ -139,11 +143,7 @@ def choose_index(
             f" over {n} vectors"
         )
         del filled
-    enough = [entry for entry in tried if entry[2].recall >= target]
-    if enough:
-        kept = min(enough, key=lambda entry: entry[0])
-    else:
-        kept = max(tried, key=lambda entry: entry[2].recall)
+    kept = preferred(tried, target, memory_bytes)
     string = kept[3]["factory"]
     tuning_s = time.perf_counter() - began - coding[string]
     table = [{**row, "chosen": row["factory"] == string} for *_, row in tried]
@@ -155,6 +155,18 @@ def choose_index(
         lists_s + coding[string],
         tuning_s,
     )
+
+
+def preferred(tried: Sequence[Tried], target: float, memory_bytes: int) -> Tried:
+    """The fastest that reaches the recall, else the one that finds most.
+
+    The sample lies in memory; lists that will not are read from the disk at every search, so what
+    exceeds memory counts before the clock does.
+    """
+    enough = [entry for entry in tried if entry[2].recall >= target]
+    if not enough:
+        return max(tried, key=lambda entry: entry[2].recall)
+    return min(enough, key=lambda entry: (max(0, entry[3]["bytes"] - memory_bytes), entry[0]))
 
 
 def given_index(
@@ -176,8 +188,7 @@ def given_index(
     sample = Sample.draw(blocks, n, dim, rows, metric, seed)
     if not index.is_trained:
         train(index, sample.train, factory, n)
-    if lists is not None and lists.nprobe == 1:
-        lists.nprobe = probes(lists.nlist)
+    look_further(index)
     queries = (sample.queries, sample.queried) if measured else None
     return Choice(index, factory, queries, build_s=time.perf_counter() - began)
 

@@ -18,6 +18,8 @@ from mmcli.index.library import faiss
 Metric = Literal["cosine", "ip", "l2"]
 METRICS: tuple[Metric, ...] = ("cosine", "ip", "l2")
 Vectors = NDArray[np.float32]
+#: Candidates that are ranked again by better codes, in results asked for, until it is tuned.
+RANKED_AGAIN = 4.0
 
 
 def build(
@@ -57,10 +59,19 @@ def build(
             "for example Flat, HNSW32, IVF256,Flat or IVF256,SQ8; `auto` chooses",
         ) from error
     index = faiss.index_gpu_to_cpu(searcher) if gpu else searcher
-    lists = inverted_lists(index)
+    look_further(index)
+    return index
+
+
+def look_further(index: Any) -> None:
+    """How far an index looks until it is tuned; FAISS's own is one list, and no more than k rows
+    to rank again by better codes.
+    """
+    lists, refined = inverted_lists(index), refined_index(index)
     if lists is not None and lists.nprobe == 1:
         lists.nprobe = probes(lists.nlist)
-    return index
+    if refined is not None and refined.k_factor == 1:
+        refined.k_factor = RANKED_AGAIN
 
 
 def empty(factory: str, dim: int, metric: Metric) -> Any:
@@ -90,6 +101,14 @@ def inverted_lists(index: Any) -> Any | None:
         return faiss.extract_index_ivf(index)
     except RuntimeError:
         return None
+
+
+def refined_index(index: Any) -> Any | None:
+    """The index as one that ranks its candidates again, if it is."""
+    index = faiss.downcast_index(index)
+    if isinstance(index, faiss.IndexPreTransform):
+        return refined_index(index.index)
+    return index if isinstance(index, faiss.IndexRefine) else None
 
 
 def reason(error: Exception) -> str:

@@ -27,9 +27,10 @@ def candidates(
     """FAISS factory strings worth trying for `n` vectors `(dim,)` in `room` bytes of memory.
 
     Flat alone up to 50,000 vectors and for a target recall of 1. Beyond, inverted lists over raw
-    vectors, over one byte a dimension, and over 4-bit codes whose best are ranked by the vectors
-    (the last only in memory); where neither fits, product quantisation of ever fewer bytes. HNSW
-    is not among them: it takes minutes to build, cannot remove, and was slower at equal recall.
+    vectors, over one byte a dimension, and over 4-bit codes whose best are ranked by the vectors,
+    or where these do not fit by one byte a dimension (only in memory); where nothing of it fits,
+    product quantisation of ever fewer bytes. HNSW is not among them: it takes minutes to build,
+    cannot remove, and was slower at equal recall.
     """
     if (n <= FLAT_ROWS or target >= 1) and not on_disk and index_bytes("Flat", n, dim) <= room:
         return ["Flat"]
@@ -37,9 +38,10 @@ def candidates(
     if on_disk:
         return [f"{lists},SQ8", f"{lists},Flat"]
     parts = _parts(dim, dim // FAST_SCAN_DIMS)
-    found = [f"{lists},PQ{parts}x4fs,RFlat"] if parts >= 8 else []
-    found += [f"{lists},SQ8", f"{lists},Flat"]
-    found = [string for string in found if index_bytes(string, n, dim) <= room]
+    fast = [f"{lists},PQ{parts}x4fs,{by}" for by in ("RFlat", "Refine(SQ8)") if parts >= 8]
+    fast = [string for string in fast if index_bytes(string, n, dim) <= room][:1]
+    others = [f"{lists},SQ8", f"{lists},Flat"]
+    found = fast + [string for string in others if index_bytes(string, n, dim) <= room]
     if found:
         return found
     smaller = [f"{lists},PQ{m}" for m in (96, 64, 48, 32, 16, 8) if dim % m == 0]
@@ -57,7 +59,7 @@ def index_bytes(factory: str, n: int, dim: int) -> int:
             total += int(found[1]) * dim * 4 + n * ID_BYTES
         elif part in ("Flat", "RFlat"):
             total += n * dim * 4
-        elif part == "SQ8":
+        elif part in ("SQ8", "Refine(SQ8)"):
             total += n * dim
         elif found := re.fullmatch(r"PQ(\d+)(x4fs)?", part):
             total += n * int(found[1]) // (2 if found[2] else 1)

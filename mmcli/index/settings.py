@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmcli.index.build import inverted_lists
+from mmcli.index.build import inverted_lists, refined_index
 from mmcli.index.library import faiss
 from mmcli.index.neighbours import DEPTH, HeldOut, recall_interval
 from mmcli.index.segments import LivingIndex
@@ -60,7 +60,7 @@ def parts_of(index: Any) -> list[Any]:
 
 
 def _apply(index: Any, setting: Mapping[str, int]) -> None:
-    lists, refined, graph = inverted_lists(index), _refined(index), _graph(index)
+    lists, refined, graph = inverted_lists(index), refined_index(index), _graph(index)
     if "nprobe" in setting and lists is not None:
         lists.nprobe = int(setting["nprobe"])
     if "k_factor" in setting and refined is not None:
@@ -80,7 +80,7 @@ def fastest(
     hint = hint or {}
     first = hint.get("nprobe", 1)
     built = parts_of(index)[0]
-    lists, refined, graph = inverted_lists(built), _refined(built), _graph(built)
+    lists, refined, graph = inverted_lists(built), refined_index(built), _graph(built)
     if lists is None:
         if graph is None:
             only = measure(index, held, {})
@@ -94,14 +94,28 @@ def fastest(
         if near[0] < K_FACTORS[0] and not any(m.recall >= target for m in tried):
             tried += _refined_settings(index, held, target, lists.nlist, K_FACTORS, first)
     enough = [m for m in tried if m.recall >= target]
-    if enough and refined is None:  # one number: less of it is less work, whatever a clock says
-        best = min(enough, key=lambda m: tuple(m.setting.values()))
-    elif enough:
-        best = min(enough, key=lambda m: m.seconds)
+    if enough:
+        best, _ = min(map(_least_work, _by_factor(enough)), key=lambda found: found[1])
     else:
         best = max(tried, key=lambda m: (m.recall, -m.seconds))
     apply(index, best.setting)
     return best, tried
+
+
+def _by_factor(measured: Sequence[Measured]) -> list[list[Measured]]:
+    """Settings of one `k_factor` each, which then differ in one number."""
+    found: dict[int | None, list[Measured]] = {}
+    for one in measured:
+        found.setdefault(one.setting.get("k_factor"), []).append(one)
+    return list(found.values())
+
+
+def _least_work(measured: Sequence[Measured]) -> tuple[Measured, float]:
+    """Of settings that differ in one number the lowest, and seconds a query: less of it is less
+    work, whatever a clock says.
+    """
+    least = min(measured, key=lambda m: tuple(m.setting.values()))
+    return least, min(m.seconds for m in measured)
 
 
 def _refined_settings(
@@ -116,10 +130,10 @@ def _refined_settings(
         reached = [m for m in found if m.recall >= target]
         if not reached:
             break  # with fewer, its codes hold it back even more
-        best = min(reached, key=lambda m: m.seconds)
-        if best.seconds > fastest_yet:
+        best, seconds = _least_work(reached)
+        if seconds > fastest_yet:
             break
-        fastest_yet, first = best.seconds, best.setting["nprobe"]
+        fastest_yet, first = seconds, best.setting["nprobe"]
         most = min(most, 4 * first)
     return tried
 
@@ -130,7 +144,7 @@ def measure(index: Any, held: HeldOut, setting: Mapping[str, int], target: float
     What misses the recall aimed at is timed once only.
     """
     apply(index, setting)
-    for refined in map(_refined, parts_of(index)):
+    for refined in map(refined_index, parts_of(index)):
         if refined is not None:
             # one result more is asked for where queries find themselves: no more candidates for it
             refined.k_factor *= DEPTH / held.depth
@@ -175,14 +189,6 @@ def _bisect(
             tried.insert(0, found)
             low = middle
     return tried
-
-
-def _refined(index: Any) -> Any | None:
-    """The index as one that looks at its candidates again, if it is."""
-    index = faiss.downcast_index(index)
-    if isinstance(index, faiss.IndexPreTransform):
-        return _refined(index.index)
-    return index if isinstance(index, faiss.IndexRefine) else None
 
 
 def _graph(index: Any) -> Any | None:

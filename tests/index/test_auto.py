@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from mmcli.core.errors import UsageError
 from mmcli.index import on_disk
-from mmcli.index.auto import build_chosen, choose_index, given_index
+from mmcli.index.auto import Tried, build_chosen, choose_index, given_index, preferred
 from mmcli.index.build import METRICS, Metric, empty
 from mmcli.index.library import faiss
 from mmcli.index.neighbours import DEPTH, ExactNeighbours, gather, without
 from mmcli.index.search import read_index
+from mmcli.index.settings import Measured
 
 N, DIM = 60_000, 32
 Vectors = NDArray[np.float32]
@@ -90,6 +91,22 @@ def test_a_mapped_file_is_what_faiss_would_have_written(
 def test_kinds_that_cannot_be_mapped_say_so(factory: str) -> None:
     with pytest.raises(UsageError, match="--on-disk"):
         on_disk.mappable(empty(factory, DIM, "cosine"), factory)
+
+
+def test_what_memory_does_not_hold_is_chosen_only_where_nothing_else_finds_enough() -> None:
+    def tried(name: str, seconds: float, found: float, size: int) -> Tried:
+        measured = Measured({}, np.full(3, found), seconds)
+        return seconds, None, measured, {"factory": name, "bytes": size}
+
+    both = [tried("SQ8", 2.0, 0.96, 100), tried("Flat", 1.0, 0.97, 400)]
+    assert [preferred(both, 0.95, memory)[3]["factory"] for memory in (100, 399, 400)] == [
+        "SQ8",
+        "SQ8",
+        "Flat",
+    ]
+    assert preferred(both, 0.95, 10)[3]["factory"] == "SQ8"
+    assert preferred(both, 0.965, 100)[3]["factory"] == "Flat"
+    assert preferred(both, 0.99, 400)[3]["factory"] == "Flat"
 
 
 def test_a_query_never_finds_itself() -> None:

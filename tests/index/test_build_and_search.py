@@ -39,7 +39,10 @@ def test_flat_is_exact(metric: Metric) -> None:
         assert np.allclose(hits.scores, np.sort(expected[i])[::-1][:5], atol=1e-4)
 
 
-@pytest.mark.parametrize(("factory", "least"), [("IVF32,Flat", 0.6), ("HNSW16", 0.9), ("SQ8", 0.9)])
+@pytest.mark.parametrize(
+    ("factory", "least"),
+    [("IVF32,Flat", 0.6), ("HNSW16", 0.9), ("SQ8", 0.9), ("PQ8x4fs,RFlat", 0.8)],
+)
 def test_other_kinds_find_most(factory: str, least: float) -> None:
     index = build(blocks, N, DIM, factory=factory)
     assert index.ntotal == N

@@ -43,7 +43,11 @@ def test_what_fits_and_what_is_exact() -> None:
         "IVF2048,SQ8",
         "IVF2048,Flat",
     ]
-    assert candidates(500_000, 384, GB // 2) == ["IVF2048,SQ8"]
+    assert candidates(500_000, 384, GB // 2) == [
+        "IVF2048,PQ96x4fs,Refine(SQ8)",
+        "IVF2048,SQ8",
+    ]
+    assert candidates(500_000, 384, GB // 5) == ["IVF2048,SQ8"]
     for string in candidates(500_000, 384, GB // 2):
         assert index_bytes(string, 500_000, 384) <= GB // 2
     assert candidates(5_000_000, 384, GB, on_disk=True) == ["IVF8192,SQ8", "IVF8192,Flat"]

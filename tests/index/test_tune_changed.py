@@ -32,6 +32,7 @@ GROWN = {
     "IVF64,Flat": "vectors",
     "IVF64,SQ8": "codes",
     "IVF64,PQ16x4fs,RFlat": "vectors",
+    "IVF64,PQ16x4fs,Refine(SQ8)": "codes",
     "HNSW8": "vectors",
     "Flat": "vectors",
 }
@@ -99,12 +100,17 @@ def test_what_has_grown_and_shrunk_reaches_the_recall(
         for part in parts_of(living):
             nprobe = inverted_lists(part).nprobe
             assert nprobe == report["search"]["nprobe"]
-            assert "RFlat" not in factory or part.k_factor == report["search"]["k_factor"]
+            assert "x4fs" not in factory or part.k_factor == report["search"]["k_factor"]
     low = tuned(index, 0.3, dry_run=True)
     assert open_index(index) == after
     if "IVF64,Flat" in factory:
         assert low["search"]["nprobe"] < report["search"]["nprobe"]
+    remove_rows(RemoveConfig(str(index), tuple(names(N)[300:303])))
     remove_rows(RemoveConfig(str(index), compact=True))
+    assert open_index(index)["measured_recall"] == {**told, "rows_changed_since": 3}
+    add_rows(AddConfig(str(index), str(root / "more"), replace=True))
+    since = open_index(index)["measured_recall"]["rows_changed_since"]
+    assert since == 3 + MORE + (MORE - 7), "those replaced left"
     folded = tuned(index, 0.9)
     assert folded["measured_recall"]["against"] == told["against"]
     assert folded["measured_recall"]["recall@10"] >= 0.9

@@ -89,6 +89,7 @@ def settle(
     message: Callable[[str], None],
 ) -> dict[str, Any]:
     """Commit, the files folded together first where that is asked for or due."""
+    manifest["measured_recall"] = _measured_before(change.manifest, keep)
     if compact or (compact is None and keep.any() and _is_due(manifest, keep)):
         message(
             f"folding {total_rows(manifest)} rows, {int((~keep).sum())} of them taken out, into one"
@@ -102,6 +103,15 @@ def settle(
         e.name for e in own_entries(change.path) if generation_of(e.name) == change.generation
     }
     return change.commit(manifest, drop=(_tops(change.manifest) | written) - _tops(manifest))
+
+
+def _measured_before(before: Mapping[str, Any], keep: Mask) -> dict[str, Any] | None:
+    """What was measured of an index, with how many rows came and went since."""
+    measured: dict[str, Any] | None = before.get("measured_recall")
+    changed = len(keep) - total_rows(before) + int((~keep).sum()) - n_removed(before)
+    if measured is None or not changed:
+        return measured
+    return {**measured, "rows_changed_since": measured.get("rows_changed_since", 0) + changed}
 
 
 def _is_due(manifest: Mapping[str, Any], keep: Mask) -> bool:
