@@ -25,10 +25,12 @@ Examples:
   mmcli evaluate predictions predictions --slice voice --group-by caption --items store
   mmcli evaluate predictions test --calibrate-on val
   mmcli evaluate predictions predictions --task sentiment --scale sims --json
+  mmcli evaluate predictions other_program.csv
 
 \b
 The directory has manifest.json with "format": "mmcli.predictions/1" and items.parquet with id,
-label (null where unknown) and prediction; probability_CLASS columns where there are some.
+label (null where unknown) and prediction; probability_CLASS columns where there are some. Instead
+of it, a JSONL, CSV, TSV or Parquet table with these columns.
 Tasks: classification, multilabel, regression, ordinal; auto takes the manifest's, else lists are
 multilabel, fractions regression, all else classification.
 Measures, those of probabilities where there are some:
@@ -58,7 +60,7 @@ def register(app: typer.Typer) -> None:
 
 def predictions(
     context: typer.Context,
-    predictions: Annotated[str, typer.Argument(help="A directory of predictions.")],
+    predictions: Annotated[str, typer.Argument(help="Directory or table of predictions.")],
     task: Annotated[
         str,
         typer.Option(

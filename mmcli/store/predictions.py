@@ -8,7 +8,7 @@ ones: a manifest that mmcli writes sorts objects), `positive` (of two classes; e
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,8 @@ class Predictions:
     probabilities: Array | None
     positive: int | None
     columns: tuple[str, ...]
+    table: pa.Table | None = None
+    """Every column, where these did not come from a directory."""
 
     @classmethod
     def open(cls, path: str | Path, verify: str = "once", task: str | None = None) -> "Predictions":
@@ -84,17 +86,38 @@ class Predictions:
             check_files(path, manifest, None, verify)
         file = open_parquet(items)
         names = list(file.schema_arrow.names)
-        for name in NEEDED:
-            if names.count(name) != 1:
-                many = "has no column" if name not in names else "has two columns"
-                raise BadInput(
-                    f"`{items}` {many} `{name}`", "predictions have id, label and prediction"
-                )
+        _check_names(items, names)
         _check_rows(path, manifest, items, file.metadata.num_rows)
-        shares = [name for name in names if name.startswith(PROBABILITY)]
-        table = read_rows(file, items, [*NEEDED, *shares])
+        read = [n for n in names if n in NEEDED or n.startswith(PROBABILITY)]
+        return cls._of(path, items, manifest, names, read_rows(file, items, read), task)
+
+    @classmethod
+    def of_table(cls, path: str | Path, table: pa.Table, task: str | None = None) -> "Predictions":
+        """Predictions that stand in a table of the same columns, without a manifest.
+
+        Columns of probabilities are named by the classes or their slugs; one that fits no class of
+        any row names a class itself. path: what messages call it. task: as of `open`, which raises
+        the same errors.
+        """
+        names = list(table.column_names)
+        _check_names(Path(path), names)
+        task = task or _task_of(Path(path), {}, table)
+        classes = {} if task == "regression" else _classes_of_columns(Path(path), table, task)
+        manifest = {"classes": classes} if classes else {}
+        found = cls._of(Path(path), Path(path), manifest, names, table, task)
+        return replace(found, table=table)
+
+    @classmethod
+    def _of(
+        cls,
+        path: Path,
+        items: Path,
+        manifest: dict[str, Any],
+        names: list[str],
+        table: pa.Table,
+        task: str | None,
+    ) -> "Predictions":
         task = task or _task_of(path, manifest, table)
-        others = tuple(name for name in names if name not in (*NEEDED, *shares))
         read = _numbers if task == "regression" else _sets if task == "multilabel" else _singles
         found = read(path, items, manifest, table, task)
         return cls(
@@ -103,7 +126,7 @@ class Predictions:
             manifest=manifest,
             task=task,
             ids=unique_ids(items, table.column("id")),
-            columns=others,
+            columns=tuple(n for n in names if n not in NEEDED and not n.startswith(PROBABILITY)),
             **found,
         )
 
@@ -116,7 +139,37 @@ class Predictions:
         """One of the other columns, or `label` or `prediction`, of every row."""
         if name not in (*self.columns, *NEEDED):
             raise BadInput(f"`{self.items}` has no column `{name}`", suggestion(name, self.columns))
+        if self.table is not None:
+            return self.table.column(name)
         return read_rows(open_parquet(self.items), self.items, [name]).column(name)
+
+
+def _check_names(items: Path, names: Sequence[str]) -> None:
+    for name in NEEDED:
+        if names.count(name) != 1:
+            many = "has no column" if name not in names else "has two columns"
+            raise BadInput(
+                f"`{items}` {many} `{name}`", "predictions have id, label and prediction"
+            )
+
+
+def _classes_of_columns(path: Path, table: pa.Table, task: str) -> dict[str, str]:
+    """The column of probabilities of each class; empty where there is none."""
+    there = [name for name in table.column_names if name.startswith(PROBABILITY)]
+    if not there:
+        return {}
+    told = [(name, table.column(name)) for name in ("label", "prediction")]
+    if task == "multilabel":
+        found = distinct_texts([as_sets(path, *column)[0] for column in told])
+    else:
+        found = distinct_texts([as_texts(path, *column) for column in told])
+    columns = {}
+    for label in found:
+        own = (PROBABILITY + label, PROBABILITY + slug_of(label))
+        columns[label] = next((name for name in own if name in there), own[0])
+    others = [name for name in there if name not in columns.values()]
+    columns |= {name.removeprefix(PROBABILITY): name for name in others}
+    return dict(sorted(columns.items()))
 
 
 def _check_rows(path: Path, manifest: Mapping[str, Any], items: Path, rows: int) -> None:
@@ -266,6 +319,11 @@ def _order(path: Path, manifest: Mapping[str, Any], labels: list[str], task: str
     if all(_is_number(label) for label in labels):
         return sorted(labels, key=float)
     given = manifest.get("classes")
+    if "format" not in manifest:
+        raise BadInput(
+            f"`{path}` does not say the order of the classes",
+            "number them, or make a directory whose manifest has `order`",
+        )
     if isinstance(given, list) or (isinstance(given, dict) and SELF_HASH not in manifest):
         return labels
     raise BadInput(

@@ -29,6 +29,7 @@ from mmcli.workflows.predictions.calibration import calibrate
 from mmcli.workflows.predictions.columns import ItemColumns
 from mmcli.workflows.predictions.intervals import Draws, compare, described, summarise
 from mmcli.workflows.predictions.measures import Asked, binned, judge
+from mmcli.workflows.predictions.opened import open_predictions
 
 #: Values of a sliced column, each of which has intervals of its own.
 MOST_SLICES = 100
@@ -67,7 +68,7 @@ def evaluate_predictions(
     """
     _check(config)
     asked_task = None if config.task in ("auto", SENTIMENT) else config.task
-    predictions = Predictions.open(config.predictions, config.verify, asked_task)
+    predictions = open_predictions(config.predictions, config.verify, asked_task)
     answers = answers_of(predictions)
     scale = (config.scale or "mosi") if config.task == SENTIMENT else None
     asked = Asked(config.bins, scale)
@@ -153,7 +154,7 @@ def _check(config: PredictionsConfig) -> None:
 def _open_other(
     path: str | None, config: PredictionsConfig, predictions: Predictions
 ) -> Predictions | None:
-    return None if path is None else Predictions.open(path, config.verify, predictions.task)
+    return None if path is None else open_predictions(path, config.verify, predictions.task)
 
 
 def _slices(columns: ItemColumns, name: str) -> dict[str, Any]:

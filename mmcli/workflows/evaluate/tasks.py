@@ -17,7 +17,18 @@ _VQA = "mmcli.workflows.finetune.vqa.evaluate:evaluate_vqa"
 
 
 def special_task(config: PredictionsConfig) -> str:
-    """`event` or `vqa` where the predictions are of that kind, "" for a label a row."""
+    """`event` or `vqa` where the predictions are of that kind, "" for a label a row.
+
+    Raises UsageError where such a task is asked of a table.
+    """
+    if Path(config.predictions).is_file():
+        if config.task in (EVENT, VQA):
+            raise UsageError(
+                f"`{config.predictions}` is a table: `--task {config.task}` is scored from what"
+                " `mmcli predict` writes",
+                "give such a directory",
+            )
+        return ""
     manifest = read_manifest(Path(config.predictions), "mmcli.predictions")
     if config.task in (EVENT, VQA):
         return config.task
