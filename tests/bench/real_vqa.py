@@ -51,8 +51,9 @@ def real_vqa(cache: Path) -> list[Row]:
 
 def _draw(table: Path, model: Path, seed: int) -> list[tuple[str, int, dict[str, float]]]:
     from mmcli.workflows.finetune.config import FinetuneConfig, TrickOptions
-    from mmcli.workflows.finetune.vqa.predict import VqaPredict, predict_vqa
+    from mmcli.workflows.finetune.vqa.predict import predict_vqa
     from mmcli.workflows.finetune.vqa.run import run
+    from mmcli.workflows.predict.raw import RawPredict
 
     report = run(
         FinetuneConfig(
@@ -70,7 +71,7 @@ def _draw(table: Path, model: Path, seed: int) -> list[tuple[str, int, dict[str,
         for row in report["by_type"]
     ]
     output = model.parent / "predictions"
-    predict_vqa(VqaPredict(str(model), str(table), str(output), split="test", force=True))
+    predict_vqa(RawPredict(str(model), str(table), str(output), split="test", force=True))
     said = pq.read_table(next(output.glob("items*.parquet"))).to_pylist()
     kinds = {row["id"]: row for row in _rows(table)}
     right: dict[str, list[float]] = defaultdict(list)

@@ -20,8 +20,9 @@ from mmcli.tasks.streams_scores import compared
 from mmcli.workflows.data.synth import SynthConfig, synth
 from mmcli.workflows.evaluate.events import EventsConfig, evaluate_events, has_segments
 from mmcli.workflows.finetune.config import FinetuneConfig, Listeners, TrickOptions
-from mmcli.workflows.finetune.streams.predict import PredictStreamsConfig, predict_streams
+from mmcli.workflows.finetune.streams.predict import predict_streams
 from mmcli.workflows.finetune.streams.run import run as finetune
+from mmcli.workflows.predict.raw import RawPredict
 from tests.conftest import Run
 from tests.tasks.small_posts import tiny_clip
 
@@ -94,9 +95,7 @@ def test_predictions_score_what_the_report_says(
     trained: tuple[Path, Row], streams: Path, tmp_path: Path
 ) -> None:
     model, report = trained
-    asked = PredictStreamsConfig(
-        str(model), str(streams), str(tmp_path / "p"), split="test", workers=0
-    )
+    asked = RawPredict(str(model), str(streams), str(tmp_path / "p"), split="test", workers=0)
     done = predict_streams(asked)
     assert done["rows"] == done["labelled"] == report["rows"]["test"]["recordings"]
     assert has_segments(tmp_path / "p") and not verify_directory(tmp_path / "p").problems
@@ -182,7 +181,7 @@ def test_recordings_alone_and_parts_that_cannot_be_read(streams: Path, tmp_path:
     assert report["verdicts"] == [] and report["unreadable"] == 1
     assert any(f"t.jsonl:{broken + 1}: " in line for line in said)
     done = predict_streams(
-        PredictStreamsConfig(str(tmp_path / "m"), str(table), str(tmp_path / "p"), workers=0)
+        RawPredict(str(tmp_path / "m"), str(table), str(tmp_path / "p"), workers=0)
     )
     assert (done["rows"], done["labelled"], done["unreadable"]) == (N, N - 1, 1)
     found = evaluate_events(EventsConfig(str(tmp_path / "p"), bootstrap=0))
@@ -201,7 +200,7 @@ def test_another_encoder_is_refused(
     content = json.loads((model / "config.json").read_text())
     content["keys"]["speech"]["speech"]["weights_sha256"] = "0" * 64
     (model / "config.json").write_text(json.dumps(content))
-    asked = PredictStreamsConfig(str(model), str(streams), str(tmp_path / "p"), workers=0)
+    asked = RawPredict(str(model), str(streams), str(tmp_path / "p"), workers=0)
     with pytest.raises(BadInput):  # the file is not the one that the manifest names
         predict_streams(asked)
     with pytest.raises(SpaceMismatch, match="was trained on weights_sha256"):

@@ -17,7 +17,8 @@ from mmcli.workflows.evaluate.predictions import PredictionsConfig
 from mmcli.workflows.finetune.config import Listeners, TrickOptions
 from mmcli.workflows.finetune.run import finetune
 from mmcli.workflows.finetune.vqa.evaluate import evaluate_vqa
-from mmcli.workflows.finetune.vqa.predict import VqaPredict, predict_vqa
+from mmcli.workflows.finetune.vqa.predict import predict_vqa
+from mmcli.workflows.predict.raw import RawPredict
 from mmcli.workflows.predict.run import PredictConfig, predict
 from mmcli.workflows.verify import verify
 from tests.tasks.vqa_rows import config_of, picture_table, token_store
@@ -102,12 +103,12 @@ def test_predictions_without_the_picture(
 ) -> None:
     path, report = trained
     told = predict_vqa(
-        VqaPredict(str(path), str(store), str(tmp_path / "p"), split="test", without=("image",))
+        RawPredict(str(path), str(store), str(tmp_path / "p"), split="test", without=("image",))
     )
     (row,) = [row for row in report["hidden"] if row["model"] == "no picture"]
     assert told["vqa_accuracy"] == pytest.approx(row["vqa_accuracy"])
     against = tmp_path / "whole"
-    predict_vqa(VqaPredict(str(path), str(store), str(against), split="test"))
+    predict_vqa(RawPredict(str(path), str(store), str(against), split="test"))
     asked = PredictionsConfig(
         str(against), against=str(tmp_path / "p"), html=str(tmp_path / "page.html")
     )
@@ -133,7 +134,7 @@ def test_another_stores_tokens_are_refused(
         spaces={"image": "other@111111111111"},
     )
     with pytest.raises(SpaceMismatch, match="image"):
-        predict_vqa(VqaPredict(str(trained[0]), str(other), str(tmp_path / "p")))
+        predict_vqa(RawPredict(str(trained[0]), str(other), str(tmp_path / "p")))
 
 
 def test_answers_of_ten_annotators_by_another_program(tmp_path: Path) -> None:
@@ -200,7 +201,7 @@ def test_a_fusion_in_its_place(store: Path, tmp_path: Path, method: str) -> None
     output = tmp_path / "model"
     report = finetune(config_of(store, output, method=method, tricks={"epochs": 2, "batch": 64}))
     assert report["table"][0]["model"] == method
-    told = predict_vqa(VqaPredict(str(output), str(store), str(tmp_path / "p"), split="test"))
+    told = predict_vqa(RawPredict(str(output), str(store), str(tmp_path / "p"), split="test"))
     assert told["vqa_accuracy"] == pytest.approx(report["table"][0]["vqa_accuracy"])
 
 

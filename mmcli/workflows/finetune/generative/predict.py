@@ -6,7 +6,7 @@ cut off goes on where it was. Prints nothing.
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 
 from mmcli.core.errors import BadInput, UsageError
 from mmcli.core.registry import suggestion
-from mmcli.data.splits import SplitOptions
 from mmcli.engine.decoding import worker_count
 from mmcli.engine.device import place, probe
 from mmcli.store.artifact import ArtifactWriter, check_artifact_output
@@ -28,6 +27,7 @@ from mmcli.tasks.generative.examples import Example
 from mmcli.tasks.generative.scoring import judge
 from mmcli.workflows.finetune.generative.files import GenerativeModel
 from mmcli.workflows.finetune.generative.rows import load_rows
+from mmcli.workflows.predict.raw import RawPredict, raw_options
 from mmcli.workflows.predict.run import PredictConfig
 
 KIND = "mmcli.predictions"
@@ -45,33 +45,16 @@ _DONE = "answers.jsonl"
 
 
 @dataclass(frozen=True)
-class GenerativePredict:
+class GenerativePredict(RawPredict):
     """What `mmcli predict` can be told of a generative model.
 
-    label: the column of answers, "" for what the model learned from. split: only its rows, "" for
-    all. max_new_tokens, beams: None for what the model was judged with. without: `image` shows a
-    grey picture in place of each.
+    max_new_tokens, beams: None for what the model was judged with. without: `image` shows a grey
+    picture in place of each.
     """
 
-    model: str
-    data: str
-    output: str
-    label: str = ""
-    root: str | None = None
-    mapping: dict[str, str] = field(default_factory=dict)
-    split: str = ""
-    splits: SplitOptions = field(default_factory=SplitOptions)
     max_new_tokens: int | None = None
     beams: int | None = None
     batch: int = 8
-    without: tuple[str, ...] = ()
-    workers: int | None = None
-    device: str = "auto"
-    precision: str = "auto"
-    verify: str = "once"
-    force: bool = False
-    resume: bool = False
-    dry_run: bool = False
 
 
 def predict(
@@ -80,31 +63,7 @@ def predict(
     message: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """What `mmcli predict` calls for such a model. Raises UsageError for what only fusions have."""
-    if config.contributions:
-        raise UsageError(
-            "`--contributions` is of fusions", "`--without image` shows what the pictures are worth"
-        )
-    source = config.source
-    return predict_generative(
-        GenerativePredict(
-            model=config.model,
-            data=config.store,
-            output=config.output,
-            root=source.root,
-            mapping=dict(source.mapping),
-            split=config.split,
-            splits=config.splits,
-            without=config.without,
-            workers=source.workers,
-            device=source.device,
-            precision=source.precision,
-            verify=config.verify,
-            force=config.force,
-            resume=source.resume,
-            dry_run=config.dry_run,
-        ),
-        progress,
-    )
+    return predict_generative(GenerativePredict(**raw_options(config)), progress)
 
 
 def predict_generative(

@@ -3,23 +3,19 @@
 Knows what goes where; nothing about how it is trained.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from mmcli.core.errors import BadInput
 from mmcli.store.artifact import ArtifactWriter
-from mmcli.store.hashes import check_files
-from mmcli.store.manifest import canonical, file_path, file_record, read_manifest
+from mmcli.store.manifest import canonical, file_path
 from mmcli.store.strict_json import json_text
-from mmcli.store.tensors import load_tensors, save_tensors
 from mmcli.tasks.streams_decode import Rule, rules_from_json, rules_to_json
 from mmcli.workflows.finetune.config import FinetuneConfig
+from mmcli.workflows.finetune.opened import AGAIN, load_network, open_config, save_network
 from mmcli.workflows.finetune.plan import told
 from mmcli.workflows.finetune.streams.data import StreamRows, StreamSettings
 from mmcli.workflows.finetune.streams.features import StreamFeatures
@@ -28,10 +24,8 @@ from mmcli.workflows.finetune.streams.page import card, page
 if TYPE_CHECKING:
     from mmcli.workflows.finetune.streams.fit import Contestant
 
-MODEL_KIND = "mmcli.model"
 #: What `config.json` says such a model is.
 STREAMS = "streams"
-_AGAIN = "train the model again"
 
 
 @dataclass(frozen=True)
@@ -61,13 +55,7 @@ def write_stream_model(
     config: FinetuneConfig,
 ) -> None:
     """Write every file and commit."""
-    arrays = {
-        f"network/{name}": np.array(value.detach().cpu().numpy())
-        for name, value in kept.network.state_dict().items()
-    }
-    model = writer.file("model", ".safetensors")
-    save_tensors(model, arrays, {"kind": STREAMS})
-    digest = file_record(model)["sha256"]
+    model, digest = save_network(writer, kept.network, STREAMS)
     origin = {"path": config.data, "fingerprint": rows.fingerprint}
     content = {
         "kind": STREAMS,
@@ -103,7 +91,7 @@ def write_stream_model(
             "modalities": list(kept.modalities),
             "classes": list(rows.classes),
             "weights_sha256": digest,
-            "model": model.name,
+            "model": model,
             "config": writer.write("config", ".json", json_text(content)),
             "metrics": writer.write("metrics", ".json", json_text(short)),
             "history": writer.write("history", ".jsonl", history),
@@ -120,39 +108,21 @@ def open_stream_model(path: str | Path, verify: str = "once") -> StreamModel:
 
     Raises BadInput when it is missing, unfinished, damaged, newer, or another kind of model.
     """
-    from mmcli.engine.torch_stack import load_torch
-
     path = Path(path)
-    manifest = read_manifest(path, MODEL_KIND)
-    check_files(path, manifest, mode=verify)
-    try:
-        config = json.loads(file_path(path, manifest["config"]).read_text("utf-8"))
-    except (KeyError, ValueError) as error:
-        raise BadInput(f"`{path}` has no config that can be read", _AGAIN) from error
-    if config.get("kind") != STREAMS:
-        raise BadInput(
-            f"`{path}` is a model of kind `{config.get('kind')}`, not of recordings",
-            "give one that `finetune --task event` wrote for timed events",
-        )
-    torch = load_torch()
+    wrote = "`finetune --task event` of timed events"
+    manifest, config = open_config(path, STREAMS, "recordings", wrote, verify)
     from mmcli.tasks.streams_network import StreamBlueprint, StreamNetwork
 
     try:
         sizes = dict(config["blueprint"])
         sizes["dims"] = tuple((name, int(dim)) for name, dim in sizes["dims"])
         network = StreamNetwork(StreamBlueprint(**sizes))
-        arrays = load_tensors(file_path(path, manifest["model"]))
-        network.load_state_dict(
-            {
-                name.removeprefix("network/"): torch.from_numpy(np.array(value))
-                for name, value in arrays.items()
-            }
-        )
+        network = load_network(network, file_path(path, manifest["model"]))
         classes = tuple(config["classes"])
         return StreamModel(
             path,
             config,
-            network.eval(),
+            network,
             classes,
             rules_from_json(config["decoding"], classes),
             float(config["rate_hz"]),
@@ -161,7 +131,7 @@ def open_stream_model(path: str | Path, verify: str = "once") -> StreamModel:
         )
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise BadInput(
-            f"`{path}`: its config does not describe its weights ({error})", _AGAIN
+            f"`{path}`: its config does not describe its weights ({error})", AGAIN
         ) from error
 
 

@@ -5,10 +5,9 @@ were found, and where they are known its true events. Prints nothing.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -32,78 +31,25 @@ from mmcli.workflows.finetune.streams.features import (
     stream_features,
 )
 from mmcli.workflows.finetune.streams.files import StreamModel, open_stream_model
+from mmcli.workflows.predict.raw import RawPredict, raw_options
+from mmcli.workflows.predict.run import PredictConfig
 from mmcli.workflows.predictions.files import KIND
-
-if TYPE_CHECKING:
-    from mmcli.workflows.predict.run import PredictConfig
 
 EVENT = pa.struct([("class", pa.string()), ("start_s", pa.float64()), ("end_s", pa.float64())])
 #: Recordings that pass through the network before progress is told.
 _BLOCK = 64
 
 
-@dataclass(frozen=True)
-class PredictStreamsConfig:
-    """What `mmcli predict` can be told of recordings.
-
-    split: only rows of this split, "" for all. without: modalities taken as absent. label: the
-    column of true events, "" for that of the training.
-    """
-
-    model: str
-    data: str
-    output: str
-    split: str = ""
-    splits: SplitOptions = field(default_factory=SplitOptions)
-    without: tuple[str, ...] = ()
-    label: str = ""
-    mapping: dict[str, str] = field(default_factory=dict)
-    root: str | None = None
-    workers: int | None = None
-    device: str = "auto"
-    precision: str = "auto"
-    verify: str = "once"
-    force: bool = False
-    resume: bool = False
-    dry_run: bool = False
-
-
 def predict(
-    config: "PredictConfig",
+    config: PredictConfig,
     progress: Callable[[int, int], None] = lambda done, total: None,
     message: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """What `mmcli predict` does with a model of recordings; its `store` is a source."""
-    if config.contributions:
-        raise UsageError(
-            "`--contributions` is of fusions", "`--without image` shows what the pictures give"
-        )
-    source = config.source
-    return predict_streams(
-        PredictStreamsConfig(
-            model=config.model,
-            data=config.store,
-            output=config.output,
-            split=config.split,
-            splits=config.splits,
-            without=config.without,
-            mapping=dict(source.mapping),
-            root=source.root,
-            workers=source.workers,
-            device=source.device,
-            precision=source.precision,
-            verify=config.verify,
-            force=config.force,
-            resume=source.resume,
-            dry_run=config.dry_run,
-        ),
-        Listeners(message, progress),
-    )
+    return predict_streams(RawPredict(**raw_options(config)), Listeners(message, progress))
 
 
-def predict_streams(
-    config: PredictStreamsConfig, listeners: Listeners | None = None
-) -> dict[str, Any]:
+def predict_streams(config: RawPredict, listeners: Listeners | None = None) -> dict[str, Any]:
     """Write predictions and report how many.
 
     Raises SpaceMismatch where an encoder is no longer the one that the model was trained on,
@@ -180,7 +126,7 @@ def predict_streams(
 
 
 def _encoders(
-    model: StreamModel, config: PredictStreamsConfig, there: Iterable[str]
+    model: StreamModel, config: RawPredict, there: Iterable[str]
 ) -> dict[str, tuple[str, ...]]:
     for name in config.without:
         if name not in model.encoders:
@@ -201,7 +147,7 @@ def _encoders(
     return found
 
 
-def _rows(model: StreamModel, config: PredictStreamsConfig, source: Any) -> Rows:
+def _rows(model: StreamModel, config: RawPredict, source: Any) -> Rows:
     """All rows, or those of a split: of the table it was trained on, the model's own splits."""
     if not config.split:
         return np.arange(source.n_items, dtype=np.int64)

@@ -14,6 +14,7 @@ from typing import Any
 from mmcli.engine.torch_stack import load_torch
 from mmcli.store.artifact import ArtifactWriter, check_artifact_output
 from mmcli.workflows.finetune.config import FinetuneConfig, Listeners
+from mmcli.workflows.finetune.opened import MODEL_KIND
 from mmcli.workflows.finetune.plan import told
 from mmcli.workflows.finetune.streams.data import (
     StreamRows,
@@ -25,7 +26,7 @@ from mmcli.workflows.finetune.streams.features import (
     FeatureConfig,
     stream_features,
 )
-from mmcli.workflows.finetune.streams.files import MODEL_KIND, write_stream_model
+from mmcli.workflows.finetune.streams.files import write_stream_model
 
 
 def run(config: FinetuneConfig, listeners: Listeners | None = None) -> dict[str, Any]:

@@ -3,30 +3,24 @@
 Knows what goes where; nothing about how it is trained.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mmcli.core.errors import BadInput
 from mmcli.store.artifact import ArtifactWriter
-from mmcli.store.hashes import check_files
-from mmcli.store.manifest import canonical, file_path, file_record, read_manifest
+from mmcli.store.manifest import canonical, file_path
 from mmcli.store.strict_json import json_text
-from mmcli.store.tensors import load_tensors, save_tensors
 from mmcli.workflows.finetune.config import FinetuneConfig
+from mmcli.workflows.finetune.opened import AGAIN, load_network, open_config, save_network
 from mmcli.workflows.finetune.plan import told
 from mmcli.workflows.finetune.vqa.fit import Contestant, Setting
 from mmcli.workflows.finetune.vqa.page import card, page
 
-MODEL_KIND = "mmcli.model"
 #: What `config.json` says such a model is.
 VQA = "vqa"
-_AGAIN = "train the model again"
 
 
 @dataclass(frozen=True)
@@ -65,11 +59,7 @@ def write_vqa_model(
 ) -> None:
     """Write every file and commit. others: histories of the other models, by name."""
     config: FinetuneConfig = setting.config
-    state = kept.network.state_dict()
-    arrays = {f"network/{n}": np.array(v.detach().float().cpu().numpy()) for n, v in state.items()}
-    model = writer.file("model", ".safetensors")
-    save_tensors(model, arrays, {"kind": VQA})
-    digest = file_record(model)["sha256"]
+    model, digest = save_network(writer, kept.network, VQA)
     content = {
         "kind": VQA,
         "task": VQA,
@@ -100,7 +90,7 @@ def write_vqa_model(
             "modalities": ["image", "text"],
             "label": report["label"],
             "weights_sha256": digest,
-            "model": model.name,
+            "model": model,
             "config": writer.write("config", ".json", json_text(content)),
             "metrics": writer.write("metrics", ".json", json_text(report)),
             "history": writer.write("history", ".jsonl", lines),
@@ -117,35 +107,17 @@ def open_vqa_model(path: str | Path, verify: str = "once") -> VqaModel:
 
     Raises BadInput when it is missing, unfinished, damaged, newer, or another kind of model.
     """
-    from mmcli.engine.torch_stack import load_torch
+    path = Path(path)
+    manifest, config = open_config(path, VQA, "answers", "`finetune --task vqa`", verify)
     from mmcli.tasks.vqa import network_of
 
-    path = Path(path)
-    manifest = read_manifest(path, MODEL_KIND)
-    check_files(path, manifest, mode=verify)
-    try:
-        config = json.loads(file_path(path, manifest["config"]).read_text("utf-8"))
-    except (KeyError, ValueError) as error:
-        raise BadInput(f"`{path}` has no config that can be read", _AGAIN) from error
-    if config.get("kind") != VQA:
-        raise BadInput(
-            f"`{path}` is a model of kind `{config.get('kind')}`, not of answers",
-            "give one that `finetune --task vqa` wrote",
-        )
-    torch = load_torch()
     try:
         network = network_of(config["method"], config["shape"])
-        arrays = load_tensors(file_path(path, manifest["model"]))
-        network.load_state_dict(
-            {
-                name.removeprefix("network/"): torch.from_numpy(np.array(value))
-                for name, value in arrays.items()
-            }
-        )
+        network = load_network(network, file_path(path, manifest["model"]))
         return VqaModel(
             path,
             config,
-            network.eval(),
+            network,
             tuple(config["answers"]),
             {name: tuple(references) for name, references in config["encoders"].items()},
             tuple(config["layers"]),
@@ -153,5 +125,5 @@ def open_vqa_model(path: str | Path, verify: str = "once") -> VqaModel:
         )
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise BadInput(
-            f"`{path}`: its config does not describe its weights ({error})", _AGAIN
+            f"`{path}`: its config does not describe its weights ({error})", AGAIN
         ) from error

@@ -5,8 +5,8 @@ are there. Prints nothing.
 """
 
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from mmcli.workflows.finetune.vqa.features import (
 )
 from mmcli.workflows.finetune.vqa.files import VqaModel, open_vqa_model
 from mmcli.workflows.finetune.vqa.judge import MEASURE, said, score_row
+from mmcli.workflows.predict.raw import RawPredict, raw_options
 from mmcli.workflows.predict.run import PredictConfig
 from mmcli.workflows.predict.source import hidden_store
 from mmcli.workflows.predictions.files import check_predictions, write_prediction_table
@@ -42,66 +43,16 @@ MOST_COLUMNS = 50
 _BLOCK = 2048
 
 
-@dataclass(frozen=True)
-class VqaPredict:
-    """What `mmcli predict` can be told of a model of answers.
-
-    label: the column of true answers, "" for the one it learned from, where there is one. split:
-    only its rows, "" for all. without: `image` or `text`, taken as absent.
-    """
-
-    model: str
-    data: str
-    output: str
-    label: str = ""
-    split: str = ""
-    splits: SplitOptions = field(default_factory=SplitOptions)
-    without: tuple[str, ...] = ()
-    mapping: Mapping[str, str] = field(default_factory=dict)
-    root: str | None = None
-    workers: int | None = None
-    device: str = "auto"
-    precision: str = "auto"
-    verify: str = "once"
-    force: bool = False
-    resume: bool = False
-    dry_run: bool = False
-
-
 def predict(
     config: PredictConfig,
     progress: Callable[[int, int], None] = lambda done, total: None,
     message: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """What `mmcli predict` calls for such a model. Raises UsageError for what only fusions have."""
-    if config.contributions:
-        raise UsageError(
-            "`--contributions` is of fusions", "`--without image` shows what the pictures are worth"
-        )
-    source = config.source
-    return predict_vqa(
-        VqaPredict(
-            model=config.model,
-            data=config.store,
-            output=config.output,
-            split=config.split,
-            splits=config.splits,
-            without=config.without,
-            mapping=source.mapping,
-            root=source.root,
-            workers=source.workers,
-            device=source.device,
-            precision=source.precision,
-            verify=config.verify,
-            force=config.force,
-            resume=source.resume,
-            dry_run=config.dry_run,
-        ),
-        Listeners(message, progress),
-    )
+    return predict_vqa(RawPredict(**raw_options(config)), Listeners(message, progress))
 
 
-def predict_vqa(config: VqaPredict, listeners: Listeners | None = None) -> dict[str, Any]:
+def predict_vqa(config: RawPredict, listeners: Listeners | None = None) -> dict[str, Any]:
     """Write an answer to every row, and say how many and, where answers are known, how good.
 
     Raises SpaceMismatch for a store that was not made as the model's own, BadInput, naming the row,
@@ -153,7 +104,7 @@ def predict_vqa(config: VqaPredict, listeners: Listeners | None = None) -> dict[
     return report
 
 
-def _read(model: VqaModel, config: VqaPredict) -> VqaRows:
+def _read(model: VqaModel, config: RawPredict) -> VqaRows:
     own = str(model.config["label"])
     rows = read_rows(
         config.data,
@@ -171,7 +122,7 @@ def _read(model: VqaModel, config: VqaPredict) -> VqaRows:
     return rows
 
 
-def _rows(model: VqaModel, rows: VqaRows, config: VqaPredict) -> tuple[Rows, list[str]]:
+def _rows(model: VqaModel, rows: VqaRows, config: RawPredict) -> tuple[Rows, list[str]]:
     """All rows, or those of a split: of the data it was trained on, the model's own splits."""
     every = np.arange(rows.table.rows, dtype=np.int64)
     if not config.split:
@@ -192,7 +143,7 @@ def _rows(model: VqaModel, rows: VqaRows, config: VqaPredict) -> tuple[Rows, lis
     return splits.rows(config.split).astype(np.int64), warnings
 
 
-def _wanted(model: VqaModel, config: VqaPredict) -> Wanted:
+def _wanted(model: VqaModel, config: RawPredict) -> Wanted:
     return Wanted(
         encoders=model.encoders,
         layers=model.layers,
@@ -208,7 +159,7 @@ def _asked(
     model: VqaModel,
     rows: VqaRows,
     chosen: Rows,
-    config: VqaPredict,
+    config: RawPredict,
     folder: Path,
     listeners: Listeners,
 ) -> tuple[Asked, list[str]]:
@@ -264,7 +215,7 @@ def _write(
     chosen: Rows,
     answerable: Rows,
     shares: Any,
-    config: VqaPredict,
+    config: RawPredict,
 ) -> None:
     columns = _columns(model.answers)
     texts = pa.list_(pa.string())

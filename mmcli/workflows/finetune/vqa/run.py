@@ -18,9 +18,10 @@ from mmcli.store.artifact import ArtifactWriter, check_artifact_output
 from mmcli.tasks.vqa import build
 from mmcli.workflows.finetune.config import FinetuneConfig, Listeners
 from mmcli.workflows.finetune.features import FEATURES
+from mmcli.workflows.finetune.opened import MODEL_KIND
 from mmcli.workflows.finetune.plan import told
 from mmcli.workflows.finetune.vqa.features import Features, open_tokens, place_network
-from mmcli.workflows.finetune.vqa.files import MODEL_KIND, write_vqa_model
+from mmcli.workflows.finetune.vqa.files import write_vqa_model
 from mmcli.workflows.finetune.vqa.fit import Setting, contest
 from mmcli.workflows.finetune.vqa.plan import VqaPlan, vqa_plan
 from mmcli.workflows.finetune.vqa.report import SHOWN, vqa_report
