@@ -24,7 +24,7 @@ from mmcli.tuning.few_shot.model import FewShotModel
 from mmcli.workflows.few_shot.features import FeatureReader
 from mmcli.workflows.finetune.features import is_store
 from mmcli.workflows.predict.source import extracted
-from mmcli.workflows.predictions.files import check_predictions, write_prediction_table
+from mmcli.workflows.predictions.files import check_predictions, write_store_predictions
 
 if TYPE_CHECKING:
     from mmcli.workflows.predict.run import PredictConfig
@@ -137,9 +137,7 @@ def _on_store(
             yield [*(pa.array(text, pa.string()) for text in texts), *map(pa.array, shares.T)]
             progress(min(at + _ROWS, len(rows)), len(rows))
 
-    store_sha = file_record(store.path / MANIFEST)["sha256"]
-    model_sha = file_record(model.path / MANIFEST)["sha256"]
-    write_prediction_table(
+    write_store_predictions(
         Path(config.output),
         schema,
         blocks(),
@@ -149,13 +147,11 @@ def _on_store(
             "label": model.config["label"]["column"],
             "classes": columns,
             "order": list(model.classes),
-            "store": {"path": str(store.path.resolve()), "manifest_sha256": store_sha},
-            "model": {"path": str(model.path.resolve()), "manifest_sha256": model_sha},
             "method": model.spec.name,
-            "split": config.split,
         },
-        options={"model": model_sha, "split": config.split},
-        origin=store_sha,
+        store=store,
+        model=model.path,
+        options={"split": config.split},
         force=config.force,
     )
     return report

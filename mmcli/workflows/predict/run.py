@@ -16,7 +16,6 @@ from mmcli.core.registry import suggestion
 from mmcli.data.labels import LabelOptions, decode, read_labels
 from mmcli.data.splits import SplitOptions, split_rows
 from mmcli.fusion.model import FusionModel
-from mmcli.store.manifest import MANIFEST, file_record
 from mmcli.store.reader import Store
 from mmcli.store.slugs import slug_of
 from mmcli.workflows.finetune.features import is_store
@@ -25,7 +24,7 @@ from mmcli.workflows.fuse.parts import MOST_MODALITIES, row_contributions, subse
 from mmcli.workflows.fuse.rows import own_seen_warning, own_splits
 from mmcli.workflows.predict.kinds import other_kind
 from mmcli.workflows.predict.source import SourceConfig, extracted
-from mmcli.workflows.predictions.files import check_predictions, write_prediction_table
+from mmcli.workflows.predictions.files import check_predictions, write_store_predictions
 
 _ROWS = 4096
 
@@ -125,9 +124,7 @@ def _on_store(
             yield _block(model, inputs, part, ids, truth, schema, config)
             progress(min(at + _ROWS, len(rows)), len(rows))
 
-    store_sha = file_record(store.path / MANIFEST)["sha256"]
-    model_sha = file_record(model.path / MANIFEST)["sha256"]
-    write_prediction_table(
+    write_store_predictions(
         Path(config.output),
         schema,
         blocks(),
@@ -138,14 +135,11 @@ def _on_store(
             "classes": columns,
             "order": classes,
             "contributions": {name: f"contribution_{slug_of(name)}" for name in names},
-            "store": {"path": str(store.path.resolve()), "manifest_sha256": store_sha},
-            "model": {"path": str(model.path.resolve()), "manifest_sha256": model_sha},
             "method": model.spec.name,
-            "split": config.split,
-            "without": list(config.without),
         },
-        options={"model": model_sha, "split": config.split, "without": list(config.without)},
-        origin=store_sha,
+        store=store,
+        model=model.path,
+        options={"split": config.split, "without": list(config.without)},
         force=config.force,
     )
     return report

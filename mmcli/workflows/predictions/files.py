@@ -98,6 +98,38 @@ def write_prediction_table(
         )
 
 
+def write_store_predictions(
+    path: Path,
+    schema: pa.Schema,
+    blocks: Iterable[list[Any]],
+    manifest: Mapping[str, Any],
+    *,
+    store: Store,
+    model: Path,
+    options: Mapping[str, Any],
+    force: bool,
+) -> None:
+    """As `write_prediction_table`, of a store's rows by a model: both are named with their hashes.
+
+    options: what else than the model decides what is predicted.
+    """
+    store_sha = file_record(store.path / MANIFEST)["sha256"]
+    model_sha = file_record(model / MANIFEST)["sha256"]
+    origins = {
+        "store": {"path": str(store.path.resolve()), "manifest_sha256": store_sha},
+        "model": {"path": str(model.resolve()), "manifest_sha256": model_sha},
+    }
+    write_prediction_table(
+        path,
+        schema,
+        blocks,
+        {**manifest, **origins, **options},
+        options={"model": model_sha, **options},
+        origin=store_sha,
+        force=force,
+    )
+
+
 def _blocks(store: Store, found: "Predicted", scale: float) -> Iterator[list[pa.Array]]:
     ids, labels = store.ids(), [*found.labels, None]
     for at in range(0, len(found.truth), _ROWS):
