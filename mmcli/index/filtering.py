@@ -23,6 +23,8 @@ Found = tuple[NDArray[np.float32], NDArray[np.int64]]
 GRAPH_SHARE = 0.2
 #: So many kept rows are scanned sooner than a graph is followed around the others.
 GRAPH_ROWS = 20_000
+#: Where so few are kept, so many times the candidates are ranked again: that costs little then.
+FEW_DEEPER = 4.0
 #: From this share on an index is searched whole, for a few rows more than wanted, and those that do
 #: not count are left out: a selector costs IVF,SQ8 a third of its speed, Flat its matrix product.
 WHOLE_SHARE, FLAT_SHARE = 0.9, 0.5
@@ -158,8 +160,9 @@ def _parameters(index: Any, selector: Any, share: float, k: int) -> Any:
         return _faiss.SearchParametersPreTransform(index_params=below)
     if isinstance(inner, _faiss.IndexRefine):
         below = _parameters(inner.base_index, selector, share, k)
+        deeper = FEW_DEEPER if share < GRAPH_SHARE else 1.0
         return _faiss.IndexRefineSearchParameters(
-            base_index_params=below, k_factor=max(inner.k_factor, 1.0)
+            base_index_params=below, k_factor=max(inner.k_factor, 1.0) * deeper
         )
     if isinstance(inner, _faiss.IndexIVF):
         kind = _faiss.SearchParametersIVF
