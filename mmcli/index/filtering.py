@@ -20,9 +20,12 @@ Vectors = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Found = tuple[NDArray[np.float32], NDArray[np.int64]]
 #: A graph is followed only where this share of its nodes counts; else its vectors are scanned.
-GRAPH_SHARE = 0.2
-#: So many kept rows are scanned sooner than a graph is followed around the others.
-GRAPH_ROWS = 20_000
+FEW_SHARE = 0.2
+#: So many kept rows are scanned sooner than a graph is followed around the others, or than codes
+#: are ranked again.
+FEW_ROWS = 20_000
+#: So many queries at once are worth taking few kept rows out of inverted lists.
+MANY_QUERIES = 64
 #: Where so few are kept, so many times the candidates are ranked again: that costs little then.
 FEW_DEEPER = 4.0
 #: From this share on an index is searched whole, for a few rows more than wanted, and those that do
@@ -121,9 +124,13 @@ def _thinned(
 
 def _selected(index: Any, queries: Vectors, k: int, keep: Mask, share: float) -> Found:
     """The index's own search with a selector, deeper the fewer rows are kept."""
-    few = share < GRAPH_SHARE or keep.sum() < GRAPH_ROWS
-    if few and isinstance(faiss.downcast_index(index), faiss.IndexHNSW):
+    few, inner = int(keep.sum()) < FEW_ROWS, faiss.downcast_index(index)
+    if isinstance(inner, faiss.IndexHNSW) and (few or share < FEW_SHARE):
         return _exhaustive(index, queries, k, keep)
+    if few and isinstance(inner, faiss.IndexRefine):  # small codes tell near ones apart badly
+        return _by_vectors(inner.refine_index, queries, k, keep)
+    if few and (isinstance(inner, faiss.IndexFlat) or _worth_taking_out(inner, len(queries))):
+        return _by_vectors(index, queries, k, keep)
     selector, kept_alive = _selector(keep)
     try:
         found = index.search(queries, k, params=_parameters(index, selector, share, k))
@@ -131,6 +138,18 @@ def _selected(index: Any, queries: Vectors, k: int, keep: Mask, share: float) ->
         return _by_vectors(index, queries, k, keep)
     del kept_alive
     return np.asarray(found[0]), np.asarray(found[1])
+
+
+def _worth_taking_out(index: Any, queries: int) -> bool:
+    """Whether so many queries pay for taking kept rows out of inverted lists: the first takes
+    longer, each of the others is a product of matrices.
+    """
+    return (
+        queries >= MANY_QUERIES
+        and isinstance(index, faiss.IndexIVF)
+        and not isinstance(index, faiss.IndexIVFFastScan)
+        and mapped_lists(index) is None
+    )
 
 
 def _exhaustive(index: Any, queries: Vectors, k: int, keep: Mask) -> Found:
@@ -160,7 +179,7 @@ def _parameters(index: Any, selector: Any, share: float, k: int) -> Any:
         return _faiss.SearchParametersPreTransform(index_params=below)
     if isinstance(inner, _faiss.IndexRefine):
         below = _parameters(inner.base_index, selector, share, k)
-        deeper = FEW_DEEPER if share < GRAPH_SHARE else 1.0
+        deeper = FEW_DEEPER if share < FEW_SHARE else 1.0
         return _faiss.IndexRefineSearchParameters(
             base_index_params=below, k_factor=max(inner.k_factor, 1.0) * deeper
         )
@@ -177,7 +196,7 @@ def _parameters(index: Any, selector: Any, share: float, k: int) -> Any:
     if isinstance(inner, _faiss.IndexHNSW):
         breadth = max(inner.hnsw.efSearch, k)
         return _faiss.SearchParametersHNSW(
-            sel=selector, efSearch=math.ceil(breadth / max(share, GRAPH_SHARE))
+            sel=selector, efSearch=math.ceil(breadth / max(share, FEW_SHARE))
         )
     return _faiss.SearchParameters(sel=selector)
 

@@ -132,6 +132,7 @@ def filters(cache: Path) -> list[dict[str, Any]]:
         ("Flat", base, ROWS),
         ("IVF2048,Flat", base, ROWS),
         ("IVF2048,SQ8", base, ROWS),
+        ("IVF2048,PQ96x4fs,RFlat", base, ROWS),
         ("HNSW16", small, GRAPH_ROWS),
     ):
         path = cache / "filter-index"
