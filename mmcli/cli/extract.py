@@ -229,11 +229,15 @@ def _print_summary(report: dict[str, Any]) -> None:
     rate = report["items_per_s"]
     keys = ", ".join(f"{k} ({v['encoder']}, {v['dim']})" for k, v in report["keys"].items())
     busy = ", ".join(f"{k} {v:.1f}" for k, v in report["seconds"].items())
+    ignored = ", ".join(
+        f"{n} {kind or 'without suffix'}" for kind, n in report["ignored_files"].items()
+    )
     Sink().report(
         {
             "store": report["store"],
             "items": f"{report['items']} ({report['ok']} ok, {report['partial']} partial, "
             f"{report['failed']} failed)",
+            **({"ignored files": ignored} if ignored else {}),
             "keys": keys,
             "size": f"{report['bytes'] / 1e6:.1f} MB in {report['shards']} shards",
             "speed": f"{rate:.1f} items/s" if rate else "nothing left to do",

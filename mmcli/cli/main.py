@@ -141,7 +141,7 @@ def main() -> NoReturn:
         _finish(code)
     except Stopped as stopped:
         name = "interrupted" if stopped.code == ExitCode.INTERRUPTED else "terminated"
-        _say(name, "finished shards stay usable: run again with `--resume`")
+        _say(name, "what was finished is kept: a command that has `--resume` goes on with it")
         _finish(stopped.code)
     except BrokenPipeError:  # the reader of our output has seen enough
         _finish(ExitCode.OK)

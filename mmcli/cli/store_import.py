@@ -86,7 +86,10 @@ def import_(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> int:
-    """Make a store of vectors that are there already. Every vector keeps its bits."""
+    """Make a store of vectors that are there already.
+
+    Those of 16 and 32 bits keep their bits, those of 64 become 32.
+    """
     sink = Sink(quiet, verbose)
     check_choice("--normalized", normalized, ("auto", "yes", "no"))
     check_choice("--on-error", on_error, ("skip", "fail"))

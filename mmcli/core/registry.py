@@ -62,7 +62,7 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     if near:
         return "did you mean " + " or ".join(f"`{n}`" for n in near) + "?"
-    return "known: " + ", ".join(known[:12])
+    return "known: " + ", ".join(known[:12]) + (" …" if len(known) > 12 else "")
 
 
 def load_attribute(path: str, needs: str = "") -> Any:

@@ -106,7 +106,9 @@ def _joined(held: list[Rows]) -> Rows:
 
 
 def _read_jsonl(table: TableFile) -> Iterator[Rows]:
-    decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
+    decode = json.JSONDecoder(
+        parse_constant=_refuse_constant, object_pairs_hook=_without_twins
+    ).decode
     rows: list[dict[str, Any]] = []
     lines: list[int] = []
     size = 0
@@ -145,6 +147,16 @@ def _columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
     for row in rows:
         names.update(row)
     return {name: [row.get(name) for row in rows] for name in names}
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON. Raises ValueError for a name that stands in it twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twin = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f'"{twin}" stands twice in one object')
+    return found
 
 
 def _refuse_constant(word: str) -> None:

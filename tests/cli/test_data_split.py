@@ -144,6 +144,12 @@ def test_what_is_refused(
     assert not (tmp_path / "s.parquet").exists()
 
 
+def test_a_table_of_no_rows_is_named(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("id,text\n", "utf-8")
+    with pytest.raises(BadInput, match=r"t\.csv` has no rows"):
+        split(SplitConfig(str(tmp_path / "t.csv"), str(tmp_path / "s.parquet")))
+
+
 def test_files_are_not_grouped_by_their_names(mixed_folder: Path, tmp_path: Path) -> None:
     """The texts of a folder are read when it is extracted; until then the column holds paths."""
     with pytest.raises(BadInput, match="file names") as caught:

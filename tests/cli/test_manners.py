@@ -212,6 +212,10 @@ def test_output_is_utf8_whatever_the_locale(run: Run, tmp_path: Path) -> None:
 def test_dry_run_writes_nothing(sounds: Path, run_here: Run, tmp_path: Path) -> None:  # 23
     done = run_here("extract", sounds, "-o", "out", "-n", *SOUND)
     assert done.returncode == 0 and not (tmp_path / "out").exists()
+    assert run_here("extract", sounds, "-o", "out", "-q", *SOUND).returncode == 0
+    done = run_here("extract", sounds, "-o", "out", "-n", *SOUND)
+    assert done.returncode == 3 and "already holds a store" in done.stderr, "as the run itself"
+    assert run_here("extract", sounds, "-o", "out", "-n", "--force", *SOUND).returncode == 0
 
 
 @pytest.fixture(scope="module")

@@ -166,6 +166,17 @@ def test_rows_that_hold_nan_are_named(run_here: Run, tmp_path: Path) -> None:
     assert not new.load("image")[2].any() and new.has("image").tolist() == [True, True, False, True]
 
 
+def test_doubles_become_floats_and_it_is_said(run_here: Run, tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).standard_normal((3, 4))
+    vectors[1, 2] = 1e300
+    np.save(tmp_path / "v.npy", vectors)
+    done = run_here("store", "import", "v.npy", "--key", "image", "-o", "s", "--space", "x@1")
+    assert done.returncode == 6
+    kept, beyond = done.stderr.splitlines()[::-1]
+    assert "float64: it is kept as float32" in kept and "beyond float32: `v.npy`, row 1" in beyond
+    assert (sound(tmp_path / "s").load("image")[[0, 2]] == vectors[[0, 2]].astype(np.float32)).all()
+
+
 def test_normalized_is_checked_not_believed(run_here: Run, tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", np.eye(3, dtype=np.float32) * [[1], [2], [1]])
     command = ("store", "import", "v.npy", "--key", "image", "-o")

@@ -122,6 +122,7 @@ def test_jsonl_values(tmp_path):
     [
         ('{"text": "a"', "not JSON"),
         ("[1]", "not a JSON object"),
+        ('{"text": "a", "v": 1, "v": 2}', 'not JSON: "v" stands twice in one object'),
         ('{"text": "a", "v": NaN}', "not JSON: a number may not be NaN"),
         ('{"text": "a", "v": 1e999}', "too large for a float64"),
         ('{"text": "a", "v": 99999999999999999999}', "too large for an int64"),

@@ -1,6 +1,7 @@
 """What a search may be asked, and what its rows look like: text in, plain values out."""
 
 import datetime
+import io
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,18 @@ def test_weights_follow_the_last_equals(tmp_path: Path, monkeypatch: pytest.Monk
     for nothing in ("a=inf", "a=nan", "  ", " =2"):
         with pytest.raises(UsageError):
             parse_part("text", nothing)
+
+
+def test_a_table_on_stdin_is_known_by_its_first_line() -> None:
+    def asked(text: str) -> list[tuple[str, str, str]]:
+        found = read_queries("-", io.BytesIO(text.encode()))
+        return [(query.name, part.kind, part.value) for query in found for part in query.parts]
+
+    assert asked("id\ttext\nq1\ta cat\n") == [("q1", "text", "a cat")]
+    assert asked('id,"like"\nq1,猫/1\n') == [("q1", "like", "猫/1")]
+    assert asked('{"id": "q1", "text": "a cat"}\n') == [("q1", "text", "a cat")]
+    assert asked("text\na cat, a dog\n")[0] == ("text", "text", "text"), "one word is a text"
+    assert asked("id, please\na cat\n")[0][2] == "id, please"
 
 
 def test_query_files(tmp_path: Path) -> None:

@@ -60,9 +60,9 @@ def apply(
         "rows": store.rows,
         "keys": {name: list(towers[name].keys) for name in names},
     }
+    check_output(Path(config.output), force=config.force, resume=config.resume)
     if config.dry_run:
         return {"dry_run": True, **report}
-    check_output(Path(config.output), force=config.force, resume=config.resume)
     options = {"aligner": sha256_of(aligner.path), "direction": direction, "keys": names}
     source = {
         "spec": str(config.store),

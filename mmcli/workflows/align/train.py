@@ -80,8 +80,7 @@ def train(config: TrainConfig, listeners: Listeners | None = None) -> dict[str, 
     spec, variant = parse_method(config.method)
     if config.seeds < 1:
         raise UsageError(f"`--seeds {config.seeds}`: must be at least 1", "the default is 1")
-    if not config.dry_run:
-        check_artifact_output(Path(config.output), KIND, config.force, config.resume)
+    check_artifact_output(Path(config.output), KIND, config.force, config.resume)
     store = Store.open(config.store, config.verify)
     data = load_data(store, config.data, sequence=spec.sequence)
     placement = _placement(config, spec)

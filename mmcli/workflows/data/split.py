@@ -154,6 +154,8 @@ def _read(config: SplitConfig, columns: Sequence[str], stdin: BinaryIO | None) -
                     f"column `text` of `{config.source}` holds file names, not texts",
                     "extract it first, and split the store",
                 )
+            if not source.n_items:
+                raise BadInput(f"`{config.source}` has no rows", "give a source that has some")
             wanted = ["id", *[c for c in columns if c != "id"]]
             blocks = range(0, source.n_items, _BLOCK_ROWS)
             return pa.concat_tables(

@@ -60,13 +60,12 @@ def extract(
     listeners = listeners or Listeners()
     began = time.perf_counter()
     check_config(config)
-    if not config.dry_run:
-        check_output(
-            Path(config.output),
-            force=config.force,
-            resume=config.resume,
-            again="retry" if config.retry_failed else "update" if config.update else "",
-        )
+    check_output(
+        Path(config.output),
+        force=config.force,
+        resume=config.resume,
+        again="retry" if config.retry_failed else "update" if config.update else "",
+    )
     with tempfile.TemporaryDirectory(prefix="mmcli-") as spool:
         options = SourceOptions(
             config.source, config.root, config.mapping, config.null_separated, config.explode

@@ -48,8 +48,7 @@ def predict(
     model = FewShotModel.open(config.model, config.verify)
     if is_store(config.store):
         return _on_store(config, model, progress)
-    if not config.dry_run:
-        check_predictions(Path(config.output), config.force)
+    check_predictions(Path(config.output), config.force)
     reads: Any = model  # whose config says keys and views as a fusion's does
     source = config.source
     with extracted(reads, config.store, config.output, source, message, progress) as features:
@@ -102,8 +101,7 @@ def _on_store(
     store = Store.open(config.store, config.verify)
     reader = features_for(model, store)
     rows, warnings = _rows(model, store, config)
-    if not config.dry_run:
-        check_predictions(Path(config.output), config.force)
+    check_predictions(Path(config.output), config.force)
     truth, unknown = _truth(model, store)
     report = {
         "predictions": config.output,

@@ -39,8 +39,7 @@ def run(config: FinetuneConfig, listeners: Listeners | None = None) -> dict[str,
     """
     listeners = listeners or Listeners()
     check(config)
-    if not config.dry_run:
-        check_artifact_output(Path(config.output), KIND, config.force, config.resume)
+    check_artifact_output(Path(config.output), KIND, config.force, config.resume)
     if is_store(config.data):
         store = Store.open(config.data, config.verify)
         planned = plan(config, store)

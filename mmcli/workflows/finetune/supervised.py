@@ -73,9 +73,9 @@ def run(config: FinetuneConfig, listeners: Listeners | None = None) -> dict[str,
     listeners = listeners or Listeners()
     spec = TASKS.get(config.task)
     plan = plan_run(config, spec)
+    check_artifact_output(Path(config.output), KIND, config.force, config.resume)
     if config.dry_run:
         return dry_run(config, spec)
-    check_artifact_output(Path(config.output), KIND, config.force, config.resume)
     with ArtifactWriter(
         config.output,
         KIND,

@@ -63,9 +63,9 @@ def apply_fusion(
         ],
         "warnings": absent_warnings(model, store, inputs, config.without),
     }
+    check_output(Path(config.output), force=config.force, resume=config.resume)
     if config.dry_run:
         return {"dry_run": True, **report}
-    check_output(Path(config.output), force=config.force, resume=config.resume)
     store_sha = file_record(store.path / MANIFEST)["sha256"]
     model_sha = file_record(model.path / MANIFEST)["sha256"]
     if not store.rows:

@@ -81,8 +81,7 @@ def train_fusion(config: FuseConfig, listeners: Listeners | None = None) -> dict
     specs = parse_methods(config.methods)
     if config.seeds < 1:
         raise UsageError(f"`--seeds {config.seeds}`: must be at least 1", "the default is 5")
-    if not config.dry_run:
-        check_artifact_output(Path(config.output), KIND, config.force, config.resume)
+    check_artifact_output(Path(config.output), KIND, config.force, config.resume)
     store = Store.open(config.store, config.verify)
     wanted = replace(config.data, as_text=any(spec.view == AS_TEXT for spec in specs))
     if ALL in config.methods and config.data.tabular and _has_texts(store):

@@ -67,8 +67,7 @@ def predict(
     model = FusionModel.open(config.model, config.verify)
     if is_store(config.store):
         return _on_store(config, model, progress)
-    if not config.dry_run:
-        check_predictions(Path(config.output), config.force)
+    check_predictions(Path(config.output), config.force)
     with extracted(
         model, config.store, config.output, config.source, message, progress
     ) as features:
@@ -86,8 +85,7 @@ def _on_store(
             f"`--contributions` of {len(inputs.names)} modalities", f"at most {MOST_MODALITIES}"
         )
     rows, warnings = _rows(model, store, config)
-    if not config.dry_run:
-        check_predictions(Path(config.output), config.force)
+    check_predictions(Path(config.output), config.force)
     truth, unknown = _truth(store, model)
     classes = list(model.config["label"]["classes"])
     columns = {label: f"probability_{slug_of(label)}" for label in classes}

@@ -69,12 +69,13 @@ def read_queries(spec: str, stdin: BinaryIO | None = None) -> list[Query]:
     """The queries of a file: JSON lines, TSV or CSV with a header, else one text a line.
 
     Columns `text`, `image`, `speech`, `video` and `like` are parts, `id` is the name. `-` reads
-    stdin: JSON lines when it starts with `{`, else texts. Raises BadInput naming file and line.
+    stdin: JSON lines when it starts with `{`, a table when its first line names such columns and
+    nothing else, else texts. Raises BadInput naming file and line.
     """
     text = _read(spec, stdin)
-    suffix = Path(spec).suffix.lower() if spec != "-" else ""
+    suffix = _suffix_of(text) if spec == "-" else Path(spec).suffix.lower()
     name = "stdin" if spec == "-" else spec
-    if suffix in (".jsonl", ".ndjson") or (spec == "-" and text.lstrip()[:1] == "{"):
+    if suffix in (".jsonl", ".ndjson"):
         rows = _json_rows(name, text)
     elif suffix in (".tsv", ".tab", ".csv"):
         rows = _table_rows(name, text, "," if suffix == ".csv" else "\t")
@@ -86,6 +87,18 @@ def read_queries(spec: str, stdin: BinaryIO | None = None) -> list[Query]:
     if not queries:
         raise BadInput(f"`{name}` holds no query", "one text a line, or a table of parts")
     return queries
+
+
+def _suffix_of(text: str) -> str:
+    """What a file of this text would be called; "" for texts, one a line."""
+    if text.lstrip()[:1] == "{":
+        return ".jsonl"
+    first = text.partition("\n")[0].strip()
+    for suffix, separator in ((".tsv", "\t"), (".csv", ",")):
+        header = [cell.strip('"') for cell in first.split(separator)]
+        if len(header) > 1 and set(header) <= {"id", *KINDS}:
+            return suffix
+    return ""
 
 
 def _read(spec: str, stdin: BinaryIO | None) -> str:

@@ -26,6 +26,8 @@ from mmcli.workflows.store.output import Making, Output, Progress, cut_blocks, w
 from mmcli.workflows.store.vectors import open_vectors
 
 NORMALIZED = ("auto", "yes", "no")
+#: What a vector cannot hold.
+_BROKEN = "NaN, an infinity or a number beyond float32"
 #: How far the length of a unit vector may be from one: its numbers are rounded to the type.
 _TOLERANCE = {"F32": 1e-3, "F16": 4e-3}
 _BLOCK_ROWS = 16_384
@@ -125,7 +127,8 @@ def _write(
         ids = table.column("id")
         for key, found in vectors.keys.items():
             dtype = np.dtype(DTYPES[entries[key]["dtype"]])
-            block = found.read(start, stop).astype(dtype, copy=False)
+            with np.errstate(over="ignore"):  # these rows are among the broken ones
+                block = found.read(start, stop).astype(dtype, copy=False)
             absent = ~checked[key].has[start:stop]
             if absent.any():
                 block = np.where(absent[:, None], dtype.type(0), block)
@@ -136,7 +139,7 @@ def _write(
                 arrays[key].values, arrays[key].offsets = values, offsets - offsets[0]
             for row in checked[key].broken:
                 if start <= row < stop:
-                    where, why = found.where(row), "the vector holds NaN or an infinity"
+                    where, why = found.where(row), f"the vector holds {_BROKEN}"
                     failures.append(Failure(str(ids[row - start]), key, where, "non-finite", why))
         has = {key: checked[key].has[start:stop] for key in entries}
         return Block(table, has, arrays, failures)
@@ -176,8 +179,9 @@ def _look_at(found: KeyVectors, has: NDArray[np.bool_] | None) -> _Checked:
         block = found.read(start, min(start + _BLOCK_ROWS, found.rows))
         with np.errstate(over="ignore", invalid="ignore"):
             norms = np.linalg.norm(block.astype(np.float64), axis=1)
+            kept = np.isfinite(block.astype(np.float32, copy=False)).all(axis=1)
         here = norms != 0 if told is None else told[start : start + len(block)]
-        bad = here & ~np.isfinite(norms)
+        bad = here & ~(kept & np.isfinite(norms))
         broken += (start + np.flatnonzero(bad)).tolist()
         there[start : start + len(block)] = here & ~bad
         off = np.flatnonzero(here & ~bad & (np.abs(norms - 1) > tolerance))
@@ -248,10 +252,12 @@ def _report(
         if broken:
             named = "; ".join(found.where(row) for row in broken[:3])
             more = "" if len(broken) <= 3 else f" and {len(broken) - 3} more"
-            said = f"`{key}` holds NaN or an infinity: {named}{more}"
+            said = f"`{key}` holds {_BROKEN}: {named}{more}"
             if config.on_error == "fail":
                 raise BadInput(said, "`--on-error skip` goes on and lists them")
             warnings.append(said)
+        if any(file.array.dtype.itemsize > 4 for file in found.files):
+            warnings.append(f"`{key}` holds float64: it is kept as float32")
         if not entries[key]["space"]:
             warnings.append(
                 f"`{key}` names no space, so it can be compared with nothing: `--space` or"

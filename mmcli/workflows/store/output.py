@@ -45,8 +45,7 @@ class Output:
         for name in inputs:
             if place.exists() and Path(name).exists() and place.samefile(name):
                 raise BadInput(f"`-o {self.path}` is the input itself", "choose another `-o`")
-        if not self.dry_run:
-            check_output(place, force=self.force, resume=self.resume)
+        check_output(place, force=self.force, resume=self.resume)
 
 
 @dataclass(frozen=True)

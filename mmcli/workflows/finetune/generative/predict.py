@@ -76,8 +76,7 @@ def predict_generative(
     for name in config.without:
         if name not in WITHOUT:
             raise UsageError(f"`--without {name}`", "a generative model can do without image")
-    if not config.dry_run:
-        check_artifact_output(Path(config.output), KIND, config.force, config.resume)
+    check_artifact_output(Path(config.output), KIND, config.force, config.resume)
     model = GenerativeModel.open(config.model, config.verify)
     own = str(model.config["label"])
     data = load_rows(

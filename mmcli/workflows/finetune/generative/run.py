@@ -51,8 +51,7 @@ def run(config: FinetuneConfig, listeners: Listeners | None = None) -> dict[str,
     began = time.monotonic()
     listeners = listeners or Listeners()
     refuse(config)
-    if not config.dry_run:
-        check_artifact_output(Path(config.output), KIND, config.force, config.resume)
+    check_artifact_output(Path(config.output), KIND, config.force, config.resume)
     setting = understand(config)
     listeners.message(describe(setting))
     if config.dry_run:

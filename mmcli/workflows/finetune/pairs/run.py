@@ -48,9 +48,9 @@ def run(config: FinetuneConfig, listeners: Listeners | None = None) -> dict[str,
     settings = pair_settings(config)
     plan = plan_run(config, TASKS.get(config.task))
     between = between_of(config, settings)
+    check_artifact_output(Path(config.output), KIND, config.force, config.resume)
     if config.dry_run:
         return _dry_run(config, plan, settings, between)
-    check_artifact_output(Path(config.output), KIND, config.force, config.resume)
     with ArtifactWriter(
         config.output,
         KIND,

@@ -57,8 +57,7 @@ def predict_streams(config: RawPredict, listeners: Listeners | None = None) -> d
     """
     listeners = listeners or Listeners()
     model = open_stream_model(config.model, config.verify)
-    if not config.dry_run:
-        check_artifact_output(Path(config.output), KIND, config.force, config.resume)
+    check_artifact_output(Path(config.output), KIND, config.force, config.resume)
     column = config.label or model.config["label"]
     with opened(config.data, config.root, config.mapping) as source:
         encoders = _encoders(model, config, source.modalities)

@@ -37,8 +37,7 @@ def run(config: FinetuneConfig, listeners: Listeners | None = None) -> dict[str,
     began = time.monotonic()
     listeners = listeners or Listeners()
     settings = stream_settings(config)
-    if not config.dry_run:
-        check_artifact_output(Path(config.output), MODEL_KIND, config.force, config.resume)
+    check_artifact_output(Path(config.output), MODEL_KIND, config.force, config.resume)
     rows = stream_rows(config)
     plan = _plan(config, settings, rows)
     if config.dry_run:

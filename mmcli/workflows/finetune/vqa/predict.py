@@ -65,8 +65,7 @@ def predict_vqa(config: RawPredict, listeners: Listeners | None = None) -> dict[
             raise UsageError(f"`--without {name}`", suggestion(name, BOTH))
     if len(set(config.without)) == len(BOTH):
         raise UsageError("`--without image,text` leaves nothing", "name one")
-    if not config.dry_run:
-        check_predictions(Path(config.output), config.force)
+    check_predictions(Path(config.output), config.force)
     rows = _read(model, config)
     chosen, warnings = _rows(model, rows, config)
     report: dict[str, Any] = {

@@ -37,8 +37,7 @@ def run(config: FinetuneConfig, listeners: Listeners | None = None) -> dict[str,
     """
     began = time.monotonic()
     listeners = listeners or Listeners()
-    if not config.dry_run:
-        check_artifact_output(Path(config.output), MODEL_KIND, config.force, config.resume)
+    check_artifact_output(Path(config.output), MODEL_KIND, config.force, config.resume)
     plan = vqa_plan(config)
     for line in [*plan.rows.lines, *plan.lines]:
         listeners.message(line)
