@@ -4,6 +4,8 @@ Library code raises these; `cli/main.py` alone turns them into text. A message i
 case, without a full stop, that names the file, row or option; the hint says what to do next.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 
 
@@ -61,3 +63,14 @@ class OutOfResource(MmcliError):
 
 class SpaceMismatch(BadInput):
     """Two artefacts whose vectors must not be compared: space, width, normalisation or metric."""
+
+
+@contextmanager
+def naming(hidden: object, shown: object) -> Iterator[None]:
+    """Errors from inside name `shown`, which the user gave, not `hidden`, which was made of it."""
+    try:
+        yield
+    except MmcliError as error:
+        error.message = error.message.replace(str(hidden), str(shown))
+        error.hint = error.hint.replace(str(hidden), str(shown))
+        raise

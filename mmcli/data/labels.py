@@ -5,8 +5,8 @@ here, with the row that is at fault. Knows nothing about models or losses.
 """
 
 import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,8 @@ class Labels:
     kind: one of `LABEL_KINDS`. classes: in their order; () for regression. values: int64 `(rows,)`,
     -1 where there is none (binary, multiclass, ordinal); float32 `(rows, classes)` of zeros and
     ones (multilabel); float64 `(rows,)`, NaN where there is none (regression). known: bool
-    `(rows,)`. source: why it is of this kind, in one phrase.
+    `(rows,)`. source: why it is of this kind, in one phrase. strange: row -> what it says that is
+    none of the classes, where these were given and others are let pass.
     """
 
     column: str
@@ -50,6 +51,35 @@ class Labels:
     values: NDArray[Any]
     known: NDArray[np.bool_]
     source: str
+    strange: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+
+    def told(self) -> list[Any]:
+        """What each row says, as predictions have it: None, a number, a text or a list of texts."""
+        if self.kind == "regression":
+            pairs = zip(self.values.tolist(), self.known.tolist(), strict=True)
+            return [value if known else None for value, known in pairs]
+        found: list[Any]
+        if self.kind == "multilabel":
+            names = np.array(self.classes, object)
+            rows = zip(self.values, self.known.tolist(), strict=True)
+            found = [names[row > 0].tolist() if known else None for row, known in rows]
+            for row, others in self.strange.items():
+                found[row] += others
+        else:
+            found = decode(self.classes, self.values)
+            for row, others in self.strange.items():
+                found[row] = others[0]
+        return found
+
+    def strange_warning(self, model: object) -> list[str]:
+        """One line where rows say what a model does not know; none else."""
+        if not self.strange:
+            return []
+        other = next(iter(self.strange.values()))[0]
+        return [
+            f"{len(self.strange)} rows have a label in column `{self.column}` that `{model}` does"
+            f" not know, such as `{other[:60]}`: no prediction of them can be right"
+        ]
 
 
 def read_labels(store: Store, options: LabelOptions) -> Labels:
@@ -191,7 +221,11 @@ def _classes(reading: LabelColumn, column: Singles, kind: str) -> Labels:
     if not lenient:
         reading.refuse_single(classes, counts, lambda place: np.argmax(values == place))
     source = reading.source(column.phrase())
-    return Labels(reading.options.column, kind, tuple(classes), values, known, source)
+    strange = {
+        int(row): (names[column.codes[row]],)
+        for row in np.flatnonzero(~known & (column.codes >= 0))
+    }
+    return Labels(reading.options.column, kind, tuple(classes), values, known, source, strange)
 
 
 def _multilabel(reading: LabelColumn, values: Any) -> Labels:
@@ -208,7 +242,11 @@ def _multilabel(reading: LabelColumn, values: Any) -> Labels:
     classes = given or in_order(column.names)
     places = {name: place for place, name in enumerate(classes)}
     lenient = reading.options.lenient
-    codes = np.array([places.get(name, -1) for name in column.names], np.intp)[codes]
+    theirs, codes = codes, np.array([places.get(n, -1) for n in column.names], np.intp)[codes]
+    strange: dict[int, tuple[str, ...]] = {}
+    for at in np.flatnonzero(codes < 0).tolist():
+        row = int(rows[at])
+        strange[row] = (*strange.get(row, ()), column.names[theirs[at]])
     rows, codes = rows[codes >= 0], codes[codes >= 0]
     counts = np.bincount(codes, minlength=len(classes))
     if np.isin(counts, (0, int(column.known.sum()))).all() and not lenient:
@@ -222,7 +260,10 @@ def _multilabel(reading: LabelColumn, values: Any) -> Labels:
     found[rows, codes] = 1
     noun = "texts in parts" if reading.form == "text" else "lists"
     source = reading.source(f"holds {noun} with {len(column.names)} different values")
-    return Labels(reading.options.column, "multilabel", tuple(classes), found, column.known, source)
+    known = column.known
+    return Labels(
+        reading.options.column, "multilabel", tuple(classes), found, known, source, strange
+    )
 
 
 def _named(given: Sequence[str], column: Singles | None) -> list[str]:

@@ -23,6 +23,11 @@ from mmcli.store.reader import Store
 #: The column of a split where none is named; it alone may be missing.
 SPLIT_COLUMN = "split"
 FOLD_COLUMN = "fold"
+#: Splits that mean something to training; any other is a test set of that name.
+USUAL = ("train", "val", "test")
+_MOST_NAMED = 4
+#: What other programs call `val`.
+_VAL_ELSEWHERE = {"validation", "valid", "dev", "eval"}
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,18 @@ def split_rows(store: Store, options: SplitOptions, *, train: bool) -> Splits:
         source += f"; {options.val_fraction:g} of train as val"
         if options.group_by:
             source += f", by {options.group_by}"
-    return Splits(names, source)
+    return Splits(names, source + _others(Splits(names, source)))
+
+
+def _others(splits: Splits) -> str:
+    """A phrase that names the test sets which training does not look at; "" without any."""
+    counts = splits.counts()
+    others = [f"{n} rows `{name}`" for name, n in counts.items() if name not in USUAL]
+    if not others:
+        return ""
+    more = f" and {len(others) - _MOST_NAMED} more" if len(others) > _MOST_NAMED else ""
+    slip = ", `val` is the name of rows to choose models by" if _VAL_ELSEWHERE & set(counts) else ""
+    return "; test sets left alone: " + ", ".join(others[:_MOST_NAMED]) + more + slip
 
 
 def fold_numbers(store: Store, options: SplitOptions) -> list[int]:

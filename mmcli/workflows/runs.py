@@ -51,12 +51,18 @@ def _row(path: Path) -> dict[str, Any]:
     refuse_newer(path, manifest)
     metrics = _json(path, str(manifest.get("metrics", "metrics.json")))
     kept = metrics.get("kept") or metrics.get("method") or manifest.get("method")
-    best = next((r for r in metrics.get("table") or [] if r.get("model") == kept), {})
-    measure = metrics.get("metric")
+    measure, best = metrics.get("metric"), _kept_row(metrics.get("table"), "model", kept)
+    if isinstance(kept, Mapping):  # few-shot: a rung of a ladder
+        kept, measure, best = _rung(metrics, kept)
+    elif metrics.get("scores"):  # an aligner
+        best = _kept_row(metrics["scores"], "method", kept)
+        found = [name for name in best if name.endswith("hit@10")]
+        measure = min(found, key=lambda name: not name.startswith("text-"), default=None)
+    seconds = metrics.get("seconds")
     row: dict[str, Any] = {
         "run": str(path),
         "state": "done",
-        "task": metrics.get("task") or manifest.get("task") or manifest.get("kind"),
+        "task": metrics.get("task") or manifest.get("task") or manifest.get("kind") or "align",
         "method": kept,
         "label": manifest.get("label"),
         "seeds": metrics.get("seeds"),
@@ -66,8 +72,36 @@ def _row(path: Path) -> dict[str, Any]:
     for name in (measure, "low", "high", "p (rows)"):
         if name and best.get(name) is not None:
             row["score" if name == measure else name] = best[name]
-    row["seconds"] = metrics.get("seconds")
+    row["scored_rows"] = metrics.get("scored_rows") or best.get("rows") or _scored(metrics)
+    row["seconds"] = seconds.get("total") if isinstance(seconds, Mapping) else seconds
     return row
+
+
+def _kept_row(rows: Any, name: str, kept: Any) -> Mapping[str, Any]:
+    """The row of the method that was kept; empty where there is none."""
+    return next((row for row in rows or [] if row.get(name) == kept), {})
+
+
+def _rung(
+    metrics: Mapping[str, Any], kept: Mapping[str, Any]
+) -> tuple[str, str, Mapping[str, Any]]:
+    """Name, measure and row of the rung of a few-shot ladder that was kept."""
+    shots = kept.get("shots")
+    name = str(kept.get("rung")) + (f", {shots} shots" if shots else "")
+    for row in metrics.get("ladder") or []:
+        if (row.get("rung"), row.get("shots")) == (kept.get("rung"), shots):
+            accuracy = row["accuracy"]
+            told = {"accuracy": accuracy["value"], "parameters": row.get("trained")}
+            return name, "accuracy", {**told, "low": accuracy["low"], "high": accuracy["high"]}
+    return name, "accuracy", {}
+
+
+def _scored(metrics: Mapping[str, Any]) -> str | None:
+    """Which rows a ladder was scored on: it counts them by split."""
+    rows = metrics.get("rows")
+    if not isinstance(rows, Mapping) or not metrics.get("ladder"):
+        return None
+    return next((name for name in ("test", "val") if rows.get(name)), None)
 
 
 def _json(path: Path, name: str) -> Mapping[str, Any]:

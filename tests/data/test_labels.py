@@ -230,3 +230,23 @@ def test_many_warnings_are_counted(tmp_path: Path) -> None:
     said = check_trainable(labels, np.array([0, 1]))
     assert said[0] == "class `02x` has no row in train" and len(said) == 6
     assert "13 more" in said[-1]
+
+
+def test_what_is_none_of_the_classes_is_still_told(tmp_path: Path) -> None:
+    def told(name: str, values: list[Any], kind: str, classes: tuple[str, ...]) -> Labels:
+        store = store_of(tmp_path / name, label=values)
+        return read_labels(store, LabelOptions("label", kind, classes, True))
+
+    one = told("one", ["b", None, "new", "a"], "multiclass", ("a", "b"))
+    assert one.told() == ["b", None, "new", "a"] and one.known.tolist() == [
+        True,
+        False,
+        False,
+        True,
+    ]
+    (line,) = one.strange_warning("m")
+    assert line.startswith("1 rows have a label in column `label` that `m` does not know, such as")
+    several = told("several", [["a"], ["b", "new"], [], None], "multilabel", ("a", "b"))
+    assert several.told() == [["a"], ["b", "new"], [], None]
+    numbers = told("numbers", [1.5, None, -1.0], "regression", ())
+    assert numbers.told() == [1.5, None, -1.0] and not numbers.strange_warning("m")

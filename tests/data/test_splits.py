@@ -48,7 +48,18 @@ def test_the_split_column_names_every_row(tmp_path: Path) -> None:
     assert splits.has("val") and not splits.has("nothing")
     assert splits.rows("nothing").tolist() == []
     assert splits.counts() == {"hard": 1, "test": 2, "train": 3, "val": 1}
-    assert splits.source == "column split"
+    assert splits.source == "column split; test sets left alone: 1 rows `hard`"
+
+
+def test_test_sets_of_other_names_are_told_of(tmp_path: Path) -> None:
+    given = ["train"] * 8 + ["validation", "hard", "hard"]
+    store = store_of(tmp_path / "s", split=given)
+    told = split_rows(store, SplitOptions(), train=True).source
+    assert "test sets left alone: 2 rows `hard`, 1 rows `validation`" in told
+    assert "`val` is the name of rows to choose models by" in told
+    assert split_rows(store, SplitOptions(), train=False).source == "column split"
+    usual = store_of(tmp_path / "t", split=["train"] * 8 + ["val", "test"])
+    assert split_rows(usual, SplitOptions(), train=True).source == "column split"
 
 
 def test_integers_may_name_splits(tmp_path: Path) -> None:

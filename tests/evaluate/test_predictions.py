@@ -95,6 +95,11 @@ def test_regression_and_its_sentiment(tmp_path: Path) -> None:
     assert found["r2"] == pytest.approx(sklearn.r2_score(truth[1:], said[1:]))
     assert set(found) == {"mae", "rmse", "pearson", "r2", "spearman"}
     mosi = values(score(path, task="sentiment"))
+    manifest = {"task": "regression", "finetuned": "sentiment"}
+    table = pq.read_table(path / "items.parquet").drop_columns(["id"])
+    told = write_predictions(tmp_path / "told", table.to_pydict(), **manifest)
+    assert values(score(told)) == mosi, "a model of sentiment says so itself"
+    assert values(score(told, task="regression")) == values(score(path, task="regression"))
     assert set(mosi) == {
         "has0_accuracy", "has0_f1", "non0_accuracy", "non0_f1", "mult_acc_5", "mult_acc_7",
         "mae", "corr",

@@ -20,6 +20,7 @@ from mmcli.workflows.few_shot.predict import predict_few_shot, split_file_of
 from mmcli.workflows.few_shot.report import ladder_rows
 from mmcli.workflows.few_shot.run import plan, run, run_on_store
 from mmcli.workflows.finetune.config import Listeners
+from mmcli.workflows.runs import compare_runs
 from tests.evaluate.small_stores import unit, write_store
 from tests.few_shot.making import CLASSES, cloud_store, clouds, told
 from tests.index.test_gallery import parse
@@ -154,6 +155,20 @@ def test_the_page_and_the_card(climbed: tuple[dict[str, Any], Path]) -> None:
     metrics = json.loads((path / "metrics.json").read_text(), parse_constant=pytest.fail)
     assert metrics["kept"]["rung"] == "probe"
     assert pq.read_table(path / "splits.parquet").num_rows == 240
+
+
+def test_it_stands_beside_other_runs(climbed: tuple[dict[str, Any], Path]) -> None:
+    report, model = climbed
+    (row,) = compare_runs([str(model)])
+    kept = report["kept"]
+    assert row["method"] == f"{kept['rung']}, {kept['shots']} shots"
+    accuracy = cell(report, kept["rung"], kept["shots"])["accuracy"]
+    assert (row["metric"], row["score"], row["low"]) == (
+        "accuracy",
+        accuracy["value"],
+        accuracy["low"],
+    )
+    assert row["scored_rows"] == "test" and row["seconds"] == report["seconds"]["total"]
 
 
 def test_plans_write_nothing(store: Path, tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def test_without_val_or_test_rows_it_says_so(tmp_path: Path, run_here: Any) -> N
     done = run_here("fuse", "train", "bare", "-o", "m", "--label", "label", "--seeds", 2,
                     "--epochs", 2, "--val-fraction", 0, "--method", "late,gated")  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "there are no test rows" in done.stderr and "there are no val rows" in done.stderr
+    assert "no row is `test`" in done.stderr and "there are no val rows" in done.stderr
     assert "not tested" in done.stdout and "gain shown" not in done.stdout
 
 
@@ -209,6 +209,20 @@ def test_other_labels(kind: str, tmp_path: Path, run_here: Any) -> None:
         table = pq.read_table(tmp_path / "p" / "items.parquet").to_pandas()[112:]
         error = (table["label"] - table["prediction"]).abs().mean()
         assert error < 0.8 * (table["label"] - table["label"].mean()).abs().mean()
+
+
+def test_labels_that_a_model_does_not_know_stay(tmp_path: Path, run_here: Any) -> None:
+    store = small(tmp_path / "store", ["yes", "no"] * 40)
+    done = run_here("fuse", "train", store, "-o", "m", "--label", "label", "--method", "early",
+                    "--seeds", 1, "--epochs", 1, "-q")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    other = small(tmp_path / "other", ["yes", "no", "maybe", None] * 20)
+    done = run_here("predict", "m", other, "-o", "p")
+    assert "20 rows have a label in column `label` that `m` does not know" in done.stderr
+    written = pq.read_table(tmp_path / "p" / "items.parquet")["label"].to_pylist()
+    assert written == ["yes", "no", "maybe", None] * 20
+    report = json.loads(run_here("evaluate", "predictions", "p", "--json").stdout)
+    assert (report["with_unknown_label"], report["without_label"]) == (20, 20)
 
 
 # -- what cannot be trained on ------------------------------------------------------------------

@@ -185,6 +185,7 @@ def test_a_second_stage_starts_from_the_first(
 def test_runs_are_compared(tuned: Path) -> None:
     (row,) = compare_runs([str(tuned.parent)])
     assert row["method"] == "early:concat + lora" and row["metric"] == "accuracy"
+    assert row["scored_rows"] == "test"
 
 
 def test_tricks_together_still_train(posts: Path, clip: Path, tmp_path: Path) -> None:
@@ -223,6 +224,19 @@ def test_words_that_do_not_fit_are_one_line(
     with pytest.raises(error, match=words):
         finetune(config_of(posts, tmp_path / "m", clip, **told))
     assert not (tmp_path / "m" / "manifest.json").exists()
+
+
+def test_errors_name_the_table_and_not_what_was_made_of_it(
+    posts: Path, clip: Path, tmp_path: Path
+) -> None:
+    path = posts.with_name("tests_only.jsonl")
+    rows = [json.loads(line) | {"split": "test"} for line in posts.read_text().splitlines()]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows[:8]))
+    with pytest.raises(BadInput) as refused:
+        finetune(config_of(path, tmp_path / "m", clip))
+    assert refused.value.message == f"no row of `{path}` is `train` (column split)"
+    with pytest.raises(UsageError, match="`--text` is blank"):
+        predict_one(PredictConfig(str(tmp_path / "m"), "", ""), {"text": " "})
 
 
 def test_a_sentiment_outside_its_scale_names_the_row(

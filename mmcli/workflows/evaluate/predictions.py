@@ -70,7 +70,7 @@ def evaluate_predictions(
     asked_task = None if config.task in ("auto", SENTIMENT) else config.task
     predictions = open_predictions(config.predictions, config.verify, asked_task)
     answers = answers_of(predictions)
-    scale = (config.scale or "mosi") if config.task == SENTIMENT else None
+    scale = (config.scale or "mosi") if _of_sentiment(config, predictions) else None
     asked = Asked(config.bins, scale)
     columns = ItemColumns(predictions, config.items, config.verify)
     groups = columns.groups(config.group_by) if config.group_by else None
@@ -128,6 +128,14 @@ def evaluate_predictions(
 
         write_page(Path(config.html), answers, report)
     return report
+
+
+def _of_sentiment(config: PredictionsConfig, predictions: Predictions) -> bool:
+    """Whether it was asked for, or a model of sentiment gave these numbers."""
+    if config.task != "auto":
+        return config.task == SENTIMENT
+    told = predictions.manifest.get("finetuned") == SENTIMENT
+    return told and predictions.task == "regression"
 
 
 def _check(config: PredictionsConfig) -> None:

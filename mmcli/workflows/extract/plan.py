@@ -105,7 +105,7 @@ def choose_encoders(config: ExtractConfig, present: Sequence[str]) -> dict[str, 
                 f"name one with `--{modality}`; `mmcli models` lists them",
             )
     if not chosen:
-        have = ", ".join(present) or "none"
+        have = ", ".join(present) or "none in any row"
         raise BadInput(
             f"`{config.source}` has nothing to embed (parts found: {have})",
             f"preset `{config.preset}` takes {', '.join(preset.encoders)}; `--map` renames columns",

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mmcli.core.errors import BadInput, MmcliError, UsageError
 from mmcli.core.registry import suggestion
-from mmcli.data.labels import LabelOptions, decode, read_labels
+from mmcli.data.labels import LabelOptions, read_labels
 from mmcli.data.splits import SplitOptions, split_rows
 from mmcli.store.bindings import compare_binding
 from mmcli.store.manifest import MANIFEST, file_path, file_record
@@ -187,7 +187,7 @@ def _rows(model: FewShotModel, store: Store, config: "PredictConfig") -> tuple[R
 
 
 def _truth(model: FewShotModel, store: Store) -> tuple[list[str | None] | None, list[str]]:
-    """The label of each row where the store has it."""
+    """The label of each row where the store has it; warnings."""
     column = model.config["label"]["column"]
     if column not in store.columns:
         return None, []
@@ -195,4 +195,4 @@ def _truth(model: FewShotModel, store: Store) -> tuple[list[str | None] | None, 
         labels = read_labels(store, LabelOptions(column, "multiclass", model.classes, True))
     except MmcliError as error:
         return None, [f"labels are left out: {error.message}"]
-    return decode(labels.classes, labels.values), []
+    return labels.told(), labels.strange_warning(model.path)

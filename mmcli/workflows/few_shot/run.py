@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmcli.core.errors import MissingResource, SpaceMismatch, UsageError
+from mmcli.core.errors import MissingResource, SpaceMismatch, UsageError, naming
 from mmcli.core.registry import suggestion
 from mmcli.store.artifact import ArtifactWriter, check_artifact_output
 from mmcli.store.reader import Store
@@ -59,7 +59,8 @@ def run(config: FinetuneConfig, listeners: Listeners | None = None) -> dict[str,
         resume=config.resume,
     ) as writer:
         store = store_of(config, writer.checkpoint, listeners)
-        return run_on_store(config, store, writer, listeners)
+        with naming(store.path, config.data):
+            return run_on_store(config, store, writer, listeners)
 
 
 def plan(config: FinetuneConfig, store: Store, others: Sequence[RowRung] = ()) -> dict[str, Any]:

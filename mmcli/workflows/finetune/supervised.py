@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mmcli.core.errors import UsageError
+from mmcli.core.errors import UsageError, naming
 from mmcli.core.registry import load_attribute
 from mmcli.data.labels import LabelOptions
 from mmcli.engine.device import place, probe
@@ -87,9 +87,10 @@ def run(config: FinetuneConfig, listeners: Listeners | None = None) -> dict[str,
         store, extraction = open_features(config, plan.wanted, writer.checkpoint, listeners)
         for line in failure_lines(store):
             listeners.message(line)
-        report, contest, tuned, network, analysis, store_sha = _train(
-            config, spec, plan, store, writer, listeners, began
-        )
+        with naming(store.path, config.data):
+            report, contest, tuned, network, analysis, store_sha = _train(
+                config, spec, plan, store, writer, listeners, began
+            )
         report["extraction"] = extraction
         report["seconds"] = round(time.monotonic() - began, 2)
         history = [{"stage": "probe", **record} for record in contest.trained.history]

@@ -281,7 +281,7 @@ def cautions(report: Mapping[str, Any]) -> list[str]:
     lines = []
     if report["scored_rows"] != "test":
         lines.append(
-            f"there are no test rows: the scores are of the {report['scored_rows']} rows, by which"
+            f"no row is `test`: the scores are of the {report['scored_rows']} rows, by which"
             " models were chosen"
         )
     if not report["rows"]["val"]:

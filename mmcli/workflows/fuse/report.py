@@ -40,10 +40,14 @@ def verdict_lines(report: Mapping[str, Any]) -> list[str]:
     """One sentence for each comparison: what was gained, how sure that is."""
     lines = []
     for found in report["verdicts"]:
+        sure = (
+            f", 95 % interval {found['low']:+.3f} to {found['high']:+.3f}, p {found['p']:.2g}"
+            if found["low"] == found["low"]  # NaN where one row says nothing of others
+            else ""
+        )
         lines.append(
             f"{found['method']} against {found['against']}: {found['verdict']}"
-            f" ({found['measure']} {found['gain']:+.3f}, 95 % interval {found['low']:+.3f} to"
-            f" {found['high']:+.3f}, p {found['p']:.2g})"
+            f" ({found['measure']} {found['gain']:+.3f}{sure})"
         )
     if not lines:
         lines.append("there is nothing to compare with: one modality, one model")
@@ -51,18 +55,16 @@ def verdict_lines(report: Mapping[str, Any]) -> list[str]:
 
 
 def shown_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The table with three decimals, for a terminal or a card."""
-    return [
-        {
-            name: f"{v:.2g}"
-            if name == "p (rows)" and v is not None and v < 0.01
-            else f"{v:.3f}"
-            if isinstance(v, float)
-            else v
-            for name, v in row.items()
-        }
-        for row in rows
-    ]
+    """The table with three decimals, for a terminal or a card; what is not a number is absent."""
+    return [{name: _shown(name, value) for name, value in row.items()} for row in rows]
+
+
+def _shown(name: str, value: Any) -> Any:
+    if not isinstance(value, float):
+        return value
+    if value != value:
+        return None
+    return f"{value:.2g}" if name == "p (rows)" and value < 0.01 else f"{value:.3f}"
 
 
 def card(report: Mapping[str, Any], spec: FusionSpec, command: str) -> str:
@@ -128,7 +130,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
 def scored(report: Mapping[str, Any]) -> str:
     """Of which rows the scores are, and how they came about."""
     which = report["scored_rows"]
-    caveat = "" if which == "test" else f" There are no test rows: these are the {which} rows."
+    caveat = "" if which == "test" else f" No row is `test`: these are the {which} rows."
     seeds = report["seeds"]
     return (
         f"{report['metric']} of the {which} rows, mean of {seeds} seed{'s' * (seeds > 1)};"

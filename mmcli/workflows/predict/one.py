@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mmcli.core.errors import BadInput
+from mmcli.core.errors import BadInput, UsageError
 from mmcli.store.manifest import read_manifest
 from mmcli.store.parquet import open_parquet, read_rows
 from mmcli.workflows.predict.run import PredictConfig, predict
@@ -16,12 +16,15 @@ from mmcli.workflows.predict.run import PredictConfig, predict
 def predict_one(config: PredictConfig, item: Mapping[str, str]) -> dict[str, Any]:
     """The prediction of one item, and the probability of each class where there are classes.
 
-    item: text, or paths, by modality. Raises BadInput for a file that is not there.
+    item: text, or paths, by modality. Raises BadInput for a file that is not there, UsageError for
+    a text of blanks.
     """
     row = {"id": "item"}
     for name, value in item.items():
         if name != "text" and not Path(value).is_file():
             raise BadInput(f"`--{name} {value}` does not exist", "give a file")
+        if not value.strip():
+            raise UsageError(f"`--{name}` is blank", "give words in quotes")
         row[name] = value if name == "text" else str(Path(value).resolve())
     with tempfile.TemporaryDirectory(prefix="mmcli-") as place:
         table = Path(place) / "item.jsonl"

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from mmcli.core.errors import BadInput, MmcliError, UsageError
 from mmcli.core.registry import suggestion
-from mmcli.data.labels import LabelOptions, decode, read_labels
+from mmcli.data.labels import LabelOptions, read_labels
 from mmcli.data.splits import SplitOptions, split_rows
 from mmcli.fusion.model import FusionModel
 from mmcli.store.reader import Store
@@ -134,6 +134,7 @@ def _on_store(
             "order": classes,
             "contributions": {name: f"contribution_{slug_of(name)}" for name in names},
             "method": model.spec.name,
+            **({"finetuned": model.config["finetuned"]} if model.config.get("finetuned") else {}),
         },
         store=store,
         model=model.path,
@@ -158,7 +159,7 @@ def _rows(model: FusionModel, store: Store, config: PredictConfig) -> tuple[Any,
 
 
 def _truth(store: Store, model: FusionModel) -> tuple[list[Any] | None, list[str]]:
-    """The label of each row where the store has it and it is of the model's kind."""
+    """The label of each row where the store has it and it is of the model's kind; warnings."""
     label = model.config["label"]
     if label["column"] not in store.columns:
         return None, []
@@ -168,17 +169,7 @@ def _truth(store: Store, model: FusionModel) -> tuple[list[Any] | None, list[str
         labels = read_labels(store, LabelOptions(label["column"], kind, classes, True))
     except MmcliError as error:
         return None, [f"labels are left out: {error.message}"]
-    if label["kind"] == "regression":
-        return [
-            v if k else None for v, k in zip(labels.values.tolist(), labels.known, strict=True)
-        ], []
-    if label["kind"] == "multilabel":
-        names = np.array(labels.classes, object)
-        return [
-            names[v > 0].tolist() if k else None
-            for v, k in zip(labels.values, labels.known, strict=True)
-        ], []
-    return decode(labels.classes, labels.values), []
+    return labels.told(), labels.strange_warning(model.path)
 
 
 def _schema(model: FusionModel, columns: dict[str, str], names: tuple[str, ...]) -> pa.Schema:

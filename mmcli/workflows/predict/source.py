@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mmcli.core.errors import BadInput
+from mmcli.core.errors import BadInput, naming
 from mmcli.core.types import PART_COLUMNS
 from mmcli.fusion.model import FusionModel
 from mmcli.store.manifest import MANIFEST, STATE
@@ -65,7 +65,8 @@ def extracted(  # type: ignore[no-untyped-def]
             ),
             Listeners(message, progress),
         )
-    yield str(place)
+    with naming(place, data):
+        yield str(place)
     shutil.rmtree(place, ignore_errors=True)
 
 

@@ -163,7 +163,7 @@ def _report(setting: Setting, tuned: TunedModel, done: Trained, method: Any) -> 
     cautions = []
     if setting.judged != "test":
         cautions.append(
-            f"there are no test rows: the scores are of the {setting.judged} rows, by which the"
+            f"no row is `test`: the scores are of the {setting.judged} rows, by which the"
             " model was chosen or learned"
         )
     if not setting.rows["val"]:

@@ -41,7 +41,7 @@ def page(report: Mapping[str, Any], history: Sequence[Mapping[str, Any]], comman
 def scored(report: Mapping[str, Any]) -> str:
     """Of which rows the scores are, and how they came about."""
     which = report["scored_rows"]
-    caveat = "" if which == "test" else f" There are no test rows: these are the {which} rows."
+    caveat = "" if which == "test" else f" No row is `test`: these are the {which} rows."
     return (
         f"{report['rows']['scored']} {which} rows, each found among all of them, exactly; 95 %"
         f" intervals over rows.{caveat}"

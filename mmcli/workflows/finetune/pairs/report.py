@@ -150,5 +150,5 @@ def lines(found: Sequence[Mapping[str, Any]], worth: Mapping[str, float], which:
             hidden = name.removeprefix("restored ")
             told.append(f"hidden {hidden} given back from the other part: {value:.1%} of variance")
     if which != "test":
-        told.append(f"there are no test rows with both parts: scores are of the {which} rows")
+        told.append(f"no row is `test` with both parts: scores are of the {which} rows")
     return told

@@ -36,7 +36,7 @@ def stream_report(
         for v in verdicts
     ]
     if which != "test":
-        lines.append(f"there are no test rows: scores are of the {which} rows")
+        lines.append(f"no row is `test`: scores are of the {which} rows")
     if any(one.trained.out_of_time for one in field):
         lines.append("the time limit ended training")
     by_class = field[0].said.judged().by_class(rows.classes)

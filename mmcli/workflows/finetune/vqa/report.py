@@ -153,7 +153,7 @@ def _cautions(plan: VqaPlan, setting: Setting, models: list[Contestant], which: 
     lines = list(plan.lines)
     if which != "test":
         lines.append(
-            f"there are no test rows: the scores are of the {which} rows, by which the models were"
+            f"no row is `test`: the scores are of the {which} rows, by which the models were"
             " chosen or learned"
         )
     if not len(setting.val):
