@@ -113,9 +113,15 @@ def _explained(
     if isinstance(error, duckdb.PermissionException):
         return UsageError(f"{where}: a condition may not open files", _HINT)
     if isinstance(error, duckdb.ConversionException | duckdb.OutOfRangeException):
-        reason = reason[:1].lower() + reason[1:]
-        return BadInput(f"{where}: {reason}", "`TRY_CAST(column AS type)` gives null instead")
-    return UsageError(f"{where}: {reason[:1].lower() + reason[1:]}", _HINT)
+        return BadInput(
+            f"{where}: {_lowered(reason)}", "`TRY_CAST(column AS type)` gives null instead"
+        )
+    return UsageError(f"{where}: {_lowered(reason)}", _HINT)
+
+
+def _lowered(reason: str) -> str:
+    """As it goes on after a colon; a word in capitals stays."""
+    return reason if reason[1:2].isupper() else reason[:1].lower() + reason[1:]
 
 
 def _quoted(text: str) -> str:

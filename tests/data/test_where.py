@@ -80,7 +80,7 @@ def test_no_files_have_no_rows() -> None:
         ("n", UsageError, "not true or false", "SQL condition"),
         ("label > 3", UsageError, "cast", "SQL condition"),
         ("label::INT = 3", BadInput, "'cat'", "TRY_CAST"),
-        ("count(*) > 1", UsageError, "aggregates", "SQL condition"),
+        ("count(*) > 1", UsageError, "WHERE clause cannot contain aggregates", "SQL condition"),
         ("EXISTS (FROM read_text('/etc/passwd'))", UsageError, "may not open files", ""),
         ("EXISTS (FROM 'items.csv')", UsageError, "items.csv", ""),
         ("EXISTS (FROM files)", UsageError, "files", ""),
