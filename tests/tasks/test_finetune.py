@@ -235,6 +235,9 @@ def test_errors_name_the_table_and_not_what_was_made_of_it(
     with pytest.raises(BadInput) as refused:
         finetune(config_of(path, tmp_path / "m", clip))
     assert refused.value.message == f"no row of `{path}` is `train` (column split)"
+    with pytest.raises(BadInput, match="no column `labl`"):
+        finetune(config_of(posts, tmp_path / "m", clip, label="labl"))
+    assert not (tmp_path / "m").exists(), "nothing was embedded for it"
     with pytest.raises(UsageError, match="`--text` is blank"):
         predict_one(PredictConfig(str(tmp_path / "m"), "", ""), {"text": " "})
 

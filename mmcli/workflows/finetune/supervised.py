@@ -14,7 +14,8 @@ import numpy as np
 
 from mmcli.core.errors import UsageError, naming
 from mmcli.core.registry import load_attribute
-from mmcli.data.labels import LabelOptions
+from mmcli.data.labels import LabelOptions, check_trainable, read_labels
+from mmcli.data.splits import split_rows
 from mmcli.engine.device import place, probe
 from mmcli.fusion.model import KIND
 from mmcli.fusion.objective import OUTPUTS, objective_for
@@ -26,7 +27,7 @@ from mmcli.tasks.registry import TASKS, TaskSpec
 from mmcli.workflows.finetune.config import FinetuneConfig, Listeners
 from mmcli.workflows.finetune.curve import learning_curve
 from mmcli.workflows.finetune.dry import dry_run
-from mmcli.workflows.finetune.features import failure_lines, open_features
+from mmcli.workflows.finetune.features import failure_lines, is_store, open_features
 from mmcli.workflows.finetune.leave_out import OPTION as LEAVE_OUT
 from mmcli.workflows.finetune.leave_out import leave_out, turns_of
 from mmcli.workflows.finetune.plan import Plan, fingerprint, plan_run, told
@@ -34,6 +35,7 @@ from mmcli.workflows.finetune.report.analysis import Analysis, analyse
 from mmcli.workflows.finetune.report.card import finetune_card
 from mmcli.workflows.finetune.report.writing import finetune_page
 from mmcli.workflows.finetune.scalars import SCALARS, scalars_file
+from mmcli.workflows.finetune.source_rows import SourceRows, open_rows
 from mmcli.workflows.finetune.tune import tune
 from mmcli.workflows.finetune.tuned import Tuned
 from mmcli.workflows.finetune.unimodal import unimodal_labels
@@ -74,6 +76,7 @@ def run(config: FinetuneConfig, listeners: Listeners | None = None) -> dict[str,
     spec = TASKS.get(config.task)
     plan = plan_run(config, spec)
     check_artifact_output(Path(config.output), KIND, config.force, config.resume)
+    _check_source(config, spec)
     if config.dry_run:
         return dry_run(config, spec)
     with ArtifactWriter(
@@ -290,6 +293,17 @@ def _left(config: FinetuneConfig, began: float, share: float) -> float | None:
     if config.time_limit_s is None:
         return None
     return max(1.0, share * config.time_limit_s - (time.monotonic() - began))
+
+
+def _check_source(config: FinetuneConfig, spec: TaskSpec) -> None:
+    """Raise for splits and labels that nothing can be learned from, before anything is embedded."""
+    if is_store(config.data) or config.data == "-":
+        return
+    with open_rows(config.data, config.root, config.mapping) as source:
+        rows: Any = SourceRows(source, config.data)
+        told = _data_config(config, spec, rows)
+        train = split_rows(rows, told.splits, train=True).rows("train")
+        check_trainable(read_labels(rows, told.label), train)
 
 
 def _data_config(config: FinetuneConfig, spec: TaskSpec, store: Store) -> FuseDataConfig:

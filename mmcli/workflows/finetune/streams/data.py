@@ -3,29 +3,26 @@
 Nothing is decoded here but headers, so that bad data is refused before anything slow begins.
 """
 
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from mmcli.core.errors import BadInput, UsageError
 from mmcli.core.registry import suggestion
-from mmcli.data.source import Source, SourceOptions, open_source
+from mmcli.data.source import Source
 from mmcli.data.splits import SplitOptions, Splits, split_rows
 from mmcli.data.streams.recordings import EVENTS, Recordings, read_recordings, refuse_stdin
 from mmcli.tasks.streams_tracks import METHODS
 from mmcli.workflows.finetune.config import FinetuneConfig
 from mmcli.workflows.finetune.features import is_store
+from mmcli.workflows.finetune.source_rows import SourceRows, open_rows
 from mmcli.workflows.finetune.streams.features import stream_encoders
 
 Rows = NDArray[np.int64]
-_BLOCK_ROWS = 4096
 #: Epochs by `--quality`.
 _EPOCHS = {"fast": 15, "medium": 40, "best": 80}
 _PATIENCE = 12
@@ -119,41 +116,13 @@ def opened(spec: str, root: str | None, mapping: Mapping[str, str]) -> Iterator[
             f"`{spec}` is a store, which has no moving pictures",
             "give the table that it was made from",
         )
-    with tempfile.TemporaryDirectory(prefix="mmcli-") as spool:
-        source = open_source(SourceOptions(spec, root, dict(mapping)), Path(spool))
-        try:
-            yield source
-        finally:
-            source.close()
-
-
-class _SourceRows:
-    """A source as `split_rows` reads a store: columns of every row."""
-
-    def __init__(self, source: Source, spec: str) -> None:
-        self.path, self.rows = Path(spec), source.n_items
-        self.columns = list(source.schema.names)
-        self._source = source
-
-    def items(self, columns: Sequence[str]) -> pa.Table:
-        for name in columns:
-            if name not in self.columns:
-                raise BadInput(
-                    f"`{self.path}` has no column `{name}`", suggestion(name, self.columns)
-                )
-        blocks = range(0, max(1, self.rows), _BLOCK_ROWS)
-        return pa.concat_tables(
-            self._source.rows(at, at + _BLOCK_ROWS).select(list(columns)) for at in blocks
-        )
-
-    def ids(self) -> list[str]:
-        found: list[str] = self.items(["id"]).column("id").to_pylist()
-        return found
+    with open_rows(spec, root, mapping) as source:
+        yield source
 
 
 def splits_of(source: Source, spec: str, options: SplitOptions) -> Splits:
     """The split of every row of a source."""
-    return split_rows(_SourceRows(source, spec), options, train=True)  # type: ignore[arg-type]
+    return split_rows(SourceRows(source, spec), options, train=True)  # type: ignore[arg-type]
 
 
 def _classes(
