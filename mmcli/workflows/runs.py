@@ -16,6 +16,10 @@ from mmcli.store.manifest import (
 )
 
 _KINDS = ("mmcli.model", "mmcli.aligner")
+_COLUMNS = (
+    *("run", "state", "task", "method", "label", "seeds", "parameters", "metric"),
+    *("score", "low", "high", "p (rows)", "scored_rows", "seconds"),
+)
 
 
 def compare_runs(paths: Sequence[str]) -> list[dict[str, Any]]:
@@ -26,7 +30,8 @@ def compare_runs(paths: Sequence[str]) -> list[dict[str, Any]]:
     rows = [row for path in paths for folder in _folders(Path(path)) for row in [_row(folder)]]
     if not rows:
         raise BadInput(f"no model is in `{', '.join(paths)}`", "name directories that hold some")
-    names = dict.fromkeys(name for row in rows for name in row)
+    found = {name for row in rows for name in row}
+    names = [name for name in _COLUMNS if name in found]
     return [{name: row.get(name) for name in names} for row in rows]
 
 
@@ -51,10 +56,13 @@ def _row(path: Path) -> dict[str, Any]:
     refuse_newer(path, manifest)
     metrics = _json(path, str(manifest.get("metrics", "metrics.json")))
     kept = metrics.get("kept") or metrics.get("method") or manifest.get("method")
-    measure, best = metrics.get("metric"), _kept_row(metrics.get("table"), "model", kept)
+    measure = metrics.get("metric") or metrics.get("measure")
     if isinstance(kept, Mapping):  # few-shot: a rung of a ladder
         kept, measure, best = _rung(metrics, kept)
-    elif metrics.get("scores"):  # an aligner
+    elif not metrics.get("scores"):
+        best = _kept_row(metrics.get("table"), "model", kept)
+        measure = measure or ("map" if "map" in best else None)
+    else:  # an aligner
         best = _kept_row(metrics["scores"], "method", kept)
         found = [name for name in best if name.endswith("hit@10")]
         measure = min(found, key=lambda name: not name.startswith("text-"), default=None)
@@ -78,8 +86,18 @@ def _row(path: Path) -> dict[str, Any]:
 
 
 def _kept_row(rows: Any, name: str, kept: Any) -> Mapping[str, Any]:
-    """The row of the method that was kept; empty where there is none."""
-    return next((row for row in rows or [] if row.get(name) == kept), {})
+    """The row of the method that was kept; empty where there is none.
+
+    A row may say more: `contrastive:infonce`, `sound and pictures, early`.
+    """
+    same = [row for row in rows or [] if row.get(name) == kept]
+    more = [
+        row
+        for row in rows or []
+        if str(row.get(name)).startswith(f"{kept}:") or str(row.get(name)).endswith(f", {kept}")
+    ]
+    found: list[Mapping[str, Any]] = [*same, *more, {}]
+    return found[0]
 
 
 def _rung(

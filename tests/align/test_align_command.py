@@ -35,6 +35,9 @@ def test_train_apply_verify_and_evaluate(run_here: Run, store: Path, tmp_path: P
         "manifest.json", "model.safetensors", "config.json", "metrics.json", "history.jsonl",
         "report.html", "README.md",
     }  # fmt: skip
+    (run,) = json.loads(run_here("runs", "a", "--format", "json").stdout)
+    assert (run["task"], run["metric"]) == ("align", "text-to-image hit@10")
+    assert run["score"] == found["hit@10"] and run["scored_rows"] == "test"
     assert run_here("align", "apply", "a", store, "-o", "out").returncode == 0
     for directory in ("a", "out"):
         assert run_here("verify", directory).returncode == 0

@@ -348,6 +348,20 @@ def test_concat_unifies_columns_and_paths(run_here: Run, tmp_path: Path) -> None
     assert [row["image"] for row in items] == ["/data/x/p.jpg", None, "/data/y/q.jpg", "/abs/r.jpg"]
 
 
+def test_concat_rounds_no_integer(run_here: Run, tmp_path: Path) -> None:
+    for name, value in (("x", 2**53 + 1), ("y", 0.5)):
+        with writer(tmp_path / name, keys={"image": KEYS["image"]}) as store:
+            items = pa.table({"id": [name], "n": [value], "has_image": [True]})
+            arrays = {"image": KeyArrays(np.ones((1, 4), np.float32))}
+            store.write_shard(0, 0, items, arrays, (), (1, 0, 0))
+            store.commit()
+    for more in ("--dry-run", "-q"):
+        done = run_here("store", "concat", "x", "y", "-o", "c", more)
+        refused(done, "column `n` of `x` holds integers that are no double")
+    done = run_here("store", "concat", "x", "x", "-o", "c", "--prefix", "a/,b/", "--json")
+    assert report_of(done)["stores"] == {"x": 2}
+
+
 def test_concat_refuses(run_here: Run, a: Path) -> None:
     refused(run_here("store", "concat", a, "-o", "c"), "two or more", code=2)
     narrow = {**KEYS, "image": {**KEYS["image"], "normalized": False}}

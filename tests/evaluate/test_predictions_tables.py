@@ -69,6 +69,29 @@ def test_numbers_and_rows_without_a_label(tmp_path: Path) -> None:
     assert report["measures"]["mae"]["value"] == pytest.approx(1 / 3)
 
 
+def test_gaps_in_numbers_are_gaps(tmp_path: Path) -> None:
+    file = tmp_path / "told.csv"
+    file.write_text(
+        "id,label,prediction,probability_0,probability_1\n"
+        "a,1.0,1,0.2,0.8\nb,0.0,0,0.9,0.1\nc,,1,0.3,0.7\nd,1.0,0,0.6,0.4\n",
+        "utf-8",
+    )
+    report = score(file)
+    assert (report["task"], report["classes"], report["probabilities"]) == (
+        "classification",
+        2,
+        True,
+    )
+    assert (report["scored"], report["without_label"]) == (3, 1)
+    assert report["measures"]["accuracy"]["value"] == pytest.approx(2 / 3)
+    file.write_text("id,label,prediction\na,1,nan\nb,2,2.5\nc,3,2\n", "utf-8")
+    report = score(file)
+    assert (report["task"], report["scored"], report["without_prediction"]) == ("regression", 2, 1)
+    assert report["measures"]["mae"]["value"] == pytest.approx(0.75)
+    file.write_text("id,label,prediction\na,nan,nan\nb,pan,pan\n", "utf-8")
+    assert score(file)["measures"]["accuracy"]["value"] == 1, "a bread is a class"
+
+
 def test_what_is_wrong_is_named(tmp_path: Path, run_here: Run) -> None:
     file = tmp_path / "told.csv"
     file.write_text("id,label\na,x\n", "utf-8")

@@ -159,6 +159,16 @@ def test_what_does_not_fit_is_refused(copy: Any, tmp_path: Path) -> None:
     write_store(tmp_path / "far", NEW, names(MORE, "c"), space="other@000000000000")
     with pytest.raises(SpaceMismatch, match=r"made-up@0123456789ab.*other@000000000000"):
         add_rows(AddConfig(str(index), str(tmp_path / "far")))
+    write_store(tmp_path / "unknown", NEW, names(MORE, "c"), space="")
+    build_index(IndexConfig(str(tmp_path / "unknown"), str(tmp_path / "nowhere")))
+    for refuse in (
+        lambda: add_rows(AddConfig(str(index), str(tmp_path / "unknown"))),
+        lambda: merge_indexes(
+            MergeConfig(str(index), str(tmp_path / "nowhere"), str(tmp_path / "both"))
+        ),
+    ):
+        with pytest.raises(SpaceMismatch, match="does not say in which space it is"):
+            refuse()
     with pytest.raises(BadInput, match="no item `z`, nor 1 more"):
         remove_rows(RemoveConfig(str(index), ("z", "y", "a000001")))
     with pytest.raises(UsageError, match="nothing to remove"):
@@ -204,6 +214,20 @@ def test_merging_two_indexes(
     assert verify_directory(tmp_path / "both").problems == []
     with pytest.raises(BadInput, match="is in"):
         merge_indexes(MergeConfig(*[str(built[factory])] * 2, str(tmp_path / "x")))
+
+
+@pytest.mark.parametrize("way", ["add", "merge"])
+def test_columns_without_a_place_are_named(copy: Any, tmp_path: Path, way: str) -> None:
+    index, heard = copy("Flat"), []
+    more = write_store(tmp_path / "more", NEW, names(MORE, "c"), extra=["x"] * MORE)
+    if way == "add":
+        report = add_rows(AddConfig(str(index), str(more)), heard.append)
+    else:
+        build_index(IndexConfig(str(more), str(tmp_path / "two")))
+        told = MergeConfig(str(index), str(tmp_path / "two"), str(tmp_path / "both"))
+        report = merge_indexes(told, heard.append)
+    assert report["left_out_columns"] == ["extra"]
+    assert any(line.startswith("column `extra` of") for line in heard)
 
 
 @pytest.mark.parametrize("way", ["add", "merge"])

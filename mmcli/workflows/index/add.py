@@ -19,7 +19,9 @@ from mmcli.index.living import additions_of, item_files, kept_rows
 from mmcli.store.manifest import MANIFEST, file_record
 from mmcli.store.reader import Store
 from mmcli.workflows.index.changes import (
+    UNKNOWN_SPACE,
     ids_of,
+    left_out_columns,
     report_of,
     settle,
     tombstones,
@@ -62,20 +64,22 @@ def add_rows(
         wanted, outdated = _choose(config, manifest, store, ids, have, keep)
         parts = [replace(part, rows=part.rows & wanted) for part in parts]
         added = sum(part.count for part in parts)
+        left = left_out_columns(change.path, manifest, store.columns) if added else []
+        for name in left:
+            message(f"column `{name}` of `{config.store}` is not in the index: left out")
         report = {
             "index": config.index,
             "added": added,
             "removed": int(outdated.sum()),
             "skipped": int(wanted.sum()) * len(parts) - added,
+            "left_out_columns": left,
         }
         if config.dry_run:
             return {"dry_run": True, **report}
         keep &= ~outdated
         changed: dict[str, Any] = {}
         if added:
-            entry, dropped = write_rows(change, store, parts)
-            for name in dropped:
-                message(f"column `{name}` of `{config.store}` is not in the index: left out")
+            entry = write_rows(change, store, parts)
             changed["additions"] = [*additions_of(manifest), entry]
             keep = np.concatenate([keep, np.ones(added, bool)])
         changed |= tombstones(change, keep)
@@ -101,8 +105,13 @@ def _parts(config: AddConfig, manifest: Mapping[str, Any], store: Store) -> list
     if plain:
         for name in names:
             entry = store.key(name)
+            for where, space in ((config.index, manifest["space"]), (config.store, entry["space"])):
+                if not space:
+                    raise SpaceMismatch(
+                        f"`{where}` does not say in which space it is", UNKNOWN_SPACE
+                    )
             for what in ("space", "dim"):
-                if not entry[what] or entry[what] != manifest[what]:
+                if entry[what] != manifest[what]:
                     raise SpaceMismatch(
                         f"`{config.index}` has {what} `{manifest[what]}`, key `{name}` of"
                         f" `{config.store}` has `{entry[what]}`",

@@ -29,6 +29,14 @@ MOST_ADDITIONS = 8
 #: Columns that say which modality a row of an index is of, where it has several; the second where
 #: the store has a column of the first name.
 LABELS = ("modality", "indexed_modality")
+#: What to do where a space has no name.
+UNKNOWN_SPACE = "`store import --space` names it: make the store, and its index, again"
+
+
+def left_out_columns(index: Path, manifest: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
+    """Columns of items that are to be added, for which an index has no place."""
+    have = pq.read_schema(index / manifest["items"]).names
+    return [name for name in columns if name not in have and not name.startswith("has_")]
 
 
 def ids_of(files: Sequence[Path]) -> pa.ChunkedArray:

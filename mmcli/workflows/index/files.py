@@ -25,10 +25,8 @@ from mmcli.workflows.index.rows import IndexPart
 from mmcli.workflows.store.paths import rerooted
 
 
-def write_rows(
-    change: IndexChange, store: Store, parts: Sequence[IndexPart]
-) -> tuple[dict[str, Any], list[str]]:
-    """Files of added rows; their entry in the manifest, and the store's columns left out."""
+def write_rows(change: IndexChange, store: Store, parts: Sequence[IndexPart]) -> dict[str, Any]:
+    """Files of added rows; their entry in the manifest."""
     manifest = change.manifest
     built = open_trained(change.path, manifest)
     addition = empty_addition(built)
@@ -38,9 +36,8 @@ def write_rows(
                 addition.add(ready(block, manifest["metric"]))
     entry = write_addition(change, addition)
     schema = pq.read_schema(change.path / manifest["items"])
-    tables, left = _tables(store, parts, schema, manifest)
-    write_items(change, schema, tables, entry)
-    return entry, left
+    write_items(change, schema, _tables(store, parts, schema, manifest), entry)
+    return entry
 
 
 def open_trained(folder: Path, manifest: Mapping[str, Any]) -> Any:
@@ -87,13 +84,12 @@ def write_items(change: IndexChange, schema: pa.Schema, tables: Any, entry: dict
 
 def _tables(
     store: Store, parts: Sequence[IndexPart], schema: pa.Schema, manifest: Mapping[str, Any]
-) -> tuple[list[pa.Table], list[str]]:
+) -> list[pa.Table]:
     """The items of the parts, fitted to the index's columns; paths of another root are absolute."""
     names = [n for n in store.columns if n in schema.names]
     label = modality_column(schema.names, manifest.get("modalities") or {})
     root = None if store.source_root == manifest.get("source_root") else store.source_root
     names = [name for name in names if name != label]
-    left = [n for n in store.columns if n not in schema.names and not n.startswith("has_")]
     found = []
     for part in parts:
         for start, table in store.iter_items(names):
@@ -103,7 +99,7 @@ def _tables(
             if label:
                 table = table.append_column(label, pa.array([part.name] * len(table)))
             found.append(fitted(rerooted(table, root), schema, str(store.path)))
-    return found, left
+    return found
 
 
 def _fold_vectors(

@@ -26,7 +26,14 @@ from mmcli.index.living import additions_of, item_files, kept_rows
 from mmcli.index.search import read_index
 from mmcli.index.segments import empty_addition, share_quantiser
 from mmcli.store.atomic import atomic_file
-from mmcli.workflows.index.changes import columns_of, fitted, ids_of, report_of
+from mmcli.workflows.index.changes import (
+    UNKNOWN_SPACE,
+    columns_of,
+    fitted,
+    ids_of,
+    left_out_columns,
+    report_of,
+)
 from mmcli.workflows.store.paths import rerooted
 
 
@@ -64,7 +71,12 @@ def merge_indexes(
         "first": int(keep.sum()),
         "second": int(other.sum()),
         "rows": int(keep.sum() + other.sum()),
+        "left_out_columns": left_out_columns(
+            Path(config.first), first, pq.read_schema(Path(config.second) / second["items"]).names
+        ),
     }
+    for name in report["left_out_columns"]:
+        message(f"column `{name}` of `{config.second}` is not in `{config.first}`: left out")
     if config.dry_run:
         return {"dry_run": True, **report}
     message(f"{report['rows']} rows into {first.get('factory')}")
@@ -78,8 +90,11 @@ def merge_indexes(
 
 
 def _check_same(config: MergeConfig, first: Mapping[str, Any], second: Mapping[str, Any]) -> None:
+    for path, manifest in ((config.first, first), (config.second, second)):
+        if not manifest["space"]:
+            raise SpaceMismatch(f"`{path}` does not say in which space it is", UNKNOWN_SPACE)
     for what in ("space", "dim", "metric"):
-        if first[what] != second[what] or not first["space"]:
+        if first[what] != second[what]:
             raise SpaceMismatch(
                 f"`{config.first}` has {what} `{first[what]}`, `{config.second}` has"
                 f" `{second[what]}`",

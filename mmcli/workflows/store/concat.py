@@ -72,17 +72,19 @@ def concat_stores(
     stores = [Store.open(path, config.verify) for path in config.stores]
     keys = _keys(config, stores)
     parts, start = [], 0
+    counts: dict[str, int] = {}
     for number, store in enumerate(stores):
         prefix = config.prefixes[number] if config.prefixes else ""
         parts.append(_Part(StoreRows(store, {key: key for key in keys}), start, prefix))
         start += store.rows
+        counts[config.stores[number]] = counts.get(config.stores[number], 0) + store.rows
     schema = _schema(parts)
     _refuse_repeated(parts)
     entries = {key: common_entry([s.keys[key] for s in stores]) for key in keys}
     report: dict[str, Any] = {
         "store": config.output.path,
         "rows": start,
-        "stores": {path: store.rows for path, store in zip(config.stores, stores, strict=True)},
+        "stores": counts,
         "keys": keys,
         "columns": schema.names,
         "warnings": [
@@ -158,11 +160,29 @@ def _schema(parts: Sequence[_Part]) -> pa.Schema:
                     f" `{first.store.path}`, {field.type} in `{part.store.path}`",
                     "make it of one type in both sources",
                 ) from None
+    _refuse_rounding(parts, schema)
     for name in _ID_COLUMNS if any(part.prefix for part in parts) else ():
         at = schema.get_field_index(name)
         if at >= 0:
             schema = schema.set(at, pa.field(name, pa.string()))
     return schema
+
+
+def _refuse_rounding(parts: Sequence[_Part], schema: pa.Schema) -> None:
+    """Raise BadInput for an integer that the floats of another store's column would round."""
+    for part in parts:
+        for field in part.rows.schema:
+            both = schema.field(field.name).type
+            if not (pa.types.is_integer(field.type) and pa.types.is_floating(both)):
+                continue
+            try:
+                part.store.items([field.name]).column(field.name).cast(both)
+            except pa.ArrowInvalid:
+                raise BadInput(
+                    f"column `{field.name}` of `{part.store.path}` holds integers that are no"
+                    f" {both}, which another store has there",
+                    "make it of one type in both sources",
+                ) from None
 
 
 def _refuse_repeated(parts: Sequence[_Part]) -> None:
