@@ -1,4 +1,4 @@
-"""`mmcli store join|filter|concat`, as they are typed: what they write, and what they refuse."""
+"""`mmcli store join|filter`, as they are typed: what they write, and what they refuse."""
 
 import json
 from pathlib import Path
@@ -310,70 +310,6 @@ def test_join_refuses(run_here: Run, a: Path) -> None:
     (a.parent / "bad.jsonl").write_text('{"id": "a", "x": 1}\n{"id": "b", "x": "y"}\n', "utf-8")
     refused(run_here(*join, "bad.jsonl", "-o", "j"), "bad.jsonl:2", '"x"')
     assert not (a.parent / "j").exists()
-
-
-# -- concat -----------------------------------------------------------------------------------
-
-
-def test_concat_puts_rows_one_after_another(run_here: Run, a: Path) -> None:
-    make_store(a.parent / "b", salt=1, source={"spec": "x", "source_root": "/other"})
-    command = ("store", "concat", a, "b", "-o", "c", "--shard-size", 8, "--json")
-    refused(run_here(*command), "0/item-0-é", "--prefix")
-    report_of(run_here(*command, "--prefix", ",b/"))
-    new, one, two = sound(a.parent / "c"), Store.open(a), Store.open(a.parent / "b")
-    same_rows(new, one, range(15))
-    same_rows(new, two, range(15), at=np.arange(15, 30))
-    assert new.ids() == [*one.ids(), *(f"b/{i}" for i in two.ids())]
-    assert [s.rows for s in new.shards] == [8, 8, 8, 6]
-    assert new.keys == one.keys and new.source_root is None
-    assert new.failures()["id"].to_pylist() == ["1/item-0-é", "b/1/item-0-é"]
-
-
-def test_concat_unifies_columns_and_paths(run_here: Run, tmp_path: Path) -> None:
-    key = {"image": KEYS["image"]}
-    vectors = np.eye(4, dtype=np.float32)[:2]
-    for name, extra in (
-        ("x", {"n": [1, 2], "image": ["p.jpg", None]}),
-        ("y", {"n": [0.5, None], "image": ["q.jpg", "/abs/r.jpg"], "note": ["u", "v"]}),
-    ):
-        source = {"spec": name, "source_root": f"/data/{name}"}
-        with writer(tmp_path / name, keys=key, source=source) as store:
-            columns = {"id": [f"{name}1", f"{name}2"], **extra, "has_image": [True, True]}
-            store.write_shard(0, 0, pa.table(columns), {"image": KeyArrays(vectors)}, (), (2, 0, 0))
-            store.commit()
-    report_of(run_here("store", "concat", "x", "y", "-o", "c", "--json"))
-    items = sound(tmp_path / "c").items().to_pylist()
-    assert [row["n"] for row in items] == [1.0, 2.0, 0.5, None]
-    assert [row["note"] for row in items] == [None, None, "u", "v"]
-    assert [row["image"] for row in items] == ["/data/x/p.jpg", None, "/data/y/q.jpg", "/abs/r.jpg"]
-
-
-def test_concat_rounds_no_integer(run_here: Run, tmp_path: Path) -> None:
-    for name, value in (("x", 2**53 + 1), ("y", 0.5)):
-        with writer(tmp_path / name, keys={"image": KEYS["image"]}) as store:
-            items = pa.table({"id": [name], "n": [value], "has_image": [True]})
-            arrays = {"image": KeyArrays(np.ones((1, 4), np.float32))}
-            store.write_shard(0, 0, items, arrays, (), (1, 0, 0))
-            store.commit()
-    for more in ("--dry-run", "-q"):
-        done = run_here("store", "concat", "x", "y", "-o", "c", more)
-        refused(done, "column `n` of `x` holds integers that are no double")
-    done = run_here("store", "concat", "x", "x", "-o", "c", "--prefix", "a/,b/", "--json")
-    assert report_of(done)["stores"] == {"x": 2}
-
-
-def test_concat_refuses(run_here: Run, a: Path) -> None:
-    refused(run_here("store", "concat", a, "-o", "c"), "two or more", code=2)
-    narrow = {**KEYS, "image": {**KEYS["image"], "normalized": False}}
-    make_store(a.parent / "b", keys=narrow)
-    refused(run_here("store", "concat", a, "b", "-o", "c"), "normalized", "`true`", "`false`")
-    with writer(a.parent / "t", keys={"image": KEYS["image"]}) as store:
-        items = pa.table({"id": ["z"], "label": [["list"]], "has_image": [True]})
-        store.write_shard(0, 0, items, {"image": KeyArrays(np.ones((1, 4), np.float32))})
-        store.commit()
-    refused(run_here("store", "concat", a, "t", "-o", "c"), "`t` has no key `text:other`")
-    done = run_here("store", "concat", a, "t", "-o", "c", "--keys", "image")
-    refused(done, "column `label` is int64", "list")
 
 
 def test_a_store_of_a_newer_program_is_refused(run_here: Run, a: Path) -> None:
