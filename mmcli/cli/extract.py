@@ -58,6 +58,7 @@ Examples:
   mmcli extract films -o store --window 10s --soundtrack --frames 8
   mmcli extract books -o store --window 128tok --hop 64tok
   mmcli extract photos -o store --update
+  RAY_ADDRESS=head:6379 mmcli extract photos -o store --engine ray
 
 Exit 6 means done, but some items failed: see STORE/failures.parquet."""
 
@@ -149,6 +150,9 @@ def extract(
     ] = False,
     device: Device = "auto",
     precision: PrecisionOption = "auto",
+    engine: Annotated[
+        str, typer.Option("--engine", help="local, or ray: shards are shared out over a cluster.")
+    ] = "local",
     seed: Annotated[int, typer.Option("--seed", help="Seed of encoders that draw at random.")] = 0,
     config: Config = None,
     json: Json = False,
@@ -163,6 +167,7 @@ def extract(
     sink = Sink(quiet, verbose)
     check_choice("--on-error", on_error, ("skip", "fail"))
     check_choice("--store-dtype", store_dtype, ("fp32", "fp16"))
+    check_choice("--engine", engine, ("local", "ray"))
     for line in describe_sources(context):
         sink.debug(line)
     from mmcli.workflows.extract.plan import ExtractConfig
@@ -196,6 +201,7 @@ def extract(
         shard_size=shard_size,
         device=device,
         precision=precision,
+        engine=engine,
         on_error=on_error,
         resume=resume,
         force=force,

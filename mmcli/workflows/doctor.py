@@ -188,6 +188,7 @@ def _examine_extras(torch_works: bool) -> dict[str, dict[str, Any]]:
         "voices": voices,
         "video": _failures({"PyAV": _check_video}),
         "muq": _failures({"muq": lambda: importlib.import_module("muq")}),
+        "ray": _failures({"ray": lambda: importlib.import_module("ray")}),
         "demo": starter | voices | photographs,
     }
     return {name: {"complete": not missing, "missing": missing} for name, missing in found.items()}

@@ -58,6 +58,7 @@ def test_a_sound_installation(
         "voices": True,
         "video": True,
         "muq": there,
+        "ray": True,
         "demo": True,
     }
     assert there or "mmcli[muq]" in done.stderr

@@ -53,6 +53,7 @@ class ExtractConfig:
     shard_size: int = SHARD_ROWS
     device: str = "auto"
     precision: str = "auto"
+    engine: str = "local"
     on_error: str = "skip"
     resume: bool = False
     force: bool = False
@@ -69,6 +70,8 @@ def check_config(config: ExtractConfig) -> None:
         raise UsageError(f"`{unknown[0]}` is not a modality", "use " + ", ".join(PART_COLUMNS))
     if config.store_dtype not in ("fp32", "fp16"):
         raise UsageError(f"`--store-dtype {config.store_dtype}` is unknown", "use fp32 or fp16")
+    if config.engine not in ("local", "ray"):
+        raise UsageError(f"`--engine {config.engine}` is unknown", "use local or ray")
     if config.on_error not in ("skip", "fail"):
         raise UsageError(f"`--on-error {config.on_error}` is unknown", "use skip or fail")
     parse_windows(config.window, config.hop)

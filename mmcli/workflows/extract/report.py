@@ -7,9 +7,9 @@ from typing import Any
 from mmcli.data.source import Source
 from mmcli.encoders.registry import PRESETS
 from mmcli.engine.device import Placement
-from mmcli.engine.extraction import Extraction
 from mmcli.engine.shards import KeyPlan
 from mmcli.store.records import ShardRecord
+from mmcli.workflows.extract.engines import Spent
 from mmcli.workflows.extract.plan import ExtractConfig
 
 
@@ -25,7 +25,7 @@ def build_report(
     placement: Placement,
     records: Mapping[int, ShardRecord],
     manifest: Mapping[str, Any],
-    extraction: Extraction,
+    spent: Spent,
     wall: float,
     ran: int,
 ) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def build_report(
     for record in records.values():
         for name, count in record.notes.items():
             notes[name] = notes.get(name, 0) + count
-    seconds = {k.removesuffix("_s"): round(v, 3) for k, v in asdict(extraction.timings).items()}
+    seconds = {k.removesuffix("_s"): round(v, 3) for k, v in asdict(spent.timings).items()}
     return {
         "store": config.output,
         "items": source.n_items,
@@ -41,7 +41,7 @@ def build_report(
         "partial": manifest["partial"],
         "failed": manifest["failed"],
         "resumed_items": source.n_items - ran,
-        "copied_parts": extraction.reuse.copied if extraction.reuse else 0,
+        "copied_parts": spent.copied,
         "items_per_s": round(ran / wall, 2) if ran else None,
         "keys": {p.key: {"encoder": p.encoder.card.name, "dim": p.dim} for p in plans},
         "shards": len(manifest["shards"]),
@@ -49,7 +49,7 @@ def build_report(
         "device": placement.device,
         "precision": placement.precision,
         "ignored_files": dict(source.ignored),
-        "warnings": _warnings(config, source, plans, notes),
+        "warnings": [*_warnings(config, source, plans, notes), *spent.warnings],
         "seconds": seconds,
     }
 

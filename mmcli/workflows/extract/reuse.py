@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mmcli.data.source import Source
-from mmcli.data.twins import find_twins
+from mmcli.data.twins import Twins, find_twins
 from mmcli.engine.reuse import Reuse
 from mmcli.engine.shards import KeyPlan
 from mmcli.store.parquet import open_parquet
@@ -16,18 +16,17 @@ from mmcli.store.tensors import TensorFile
 from mmcli.store.writer import ShardRecord
 
 
-def reuse_of(
-    source: Source,
-    plans: Sequence[KeyPlan],
-    store: Path,
-    records: Mapping[int, ShardRecord],
-) -> Reuse:
+def twins_of(source: Source, plans: Sequence[KeyPlan]) -> dict[str, Twins]:
+    """The rows of a source that name the same content, by modality."""
+    wanted = {plan.encoder.card.modality for plan in plans} & set(source.modalities) - {"text"}
+    return {modality: find_twins(source, modality) for modality in sorted(wanted)}
+
+
+def reuse_of(twins: Mapping[str, Twins], store: Path, records: Mapping[int, ShardRecord]) -> Reuse:
     """What may be copied between the rows of a source.
 
     records: the shards that this run has written, by index, as they come.
     """
-    wanted = {plan.encoder.card.modality for plan in plans} & set(source.modalities) - {"text"}
-    twins = {modality: find_twins(source, modality) for modality in sorted(wanted)}
     return Reuse(twins, lambda index, rows: FinishedRows(store, records[index], rows))
 
 

@@ -7,7 +7,7 @@ pipeline, commits the store. Prints nothing.
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,15 +15,12 @@ from typing import Any, BinaryIO
 from mmcli.core.errors import BadInput
 from mmcli.data.signatures import Signatures
 from mmcli.data.source import Source, SourceOptions, open_source
-from mmcli.engine.decoding import DecodePool, worker_count
-from mmcli.engine.device import Placement, place, probe
-from mmcli.engine.extraction import Extraction
 from mmcli.engine.shards import KeyPlan, ShardRange, ShardResult
-from mmcli.engine.torch_stack import load_torch
 from mmcli.store.survey import check_output
 from mmcli.store.updates import with_generation
 from mmcli.store.writer import ShardRecord, StoreWriter
 from mmcli.workflows.extract.dry_run import dry_run
+from mmcli.workflows.extract.engines import Engine, Spent, Work, engine_of, load_plans
 from mmcli.workflows.extract.plan import (
     ExtractConfig,
     check_config,
@@ -31,11 +28,10 @@ from mmcli.workflows.extract.plan import (
     cut_shards,
     key_entry,
     options_entry,
-    plan_keys,
     shard_rows,
 )
 from mmcli.workflows.extract.report import build_report, describe_run
-from mmcli.workflows.extract.reuse import reuse_of
+from mmcli.workflows.extract.reuse import reuse_of, twins_of
 from mmcli.workflows.extract.segments import cut_into_segments, modalities_to_embed
 from mmcli.workflows.extract.update import update_store
 from mmcli.workflows.extract.versions import versions
@@ -66,7 +62,7 @@ def extract(
         resume=config.resume,
         again="retry" if config.retry_failed else "update" if config.update else "",
     )
-    with tempfile.TemporaryDirectory(prefix="mmcli-") as spool:
+    with tempfile.TemporaryDirectory(prefix="mmcli-") as spool, ExitStack() as stack:
         options = SourceOptions(
             config.source, config.root, config.mapping, config.null_separated, config.explode
         )
@@ -74,17 +70,16 @@ def extract(
         try:
             scanned = time.perf_counter()
             modalities = modalities_to_embed(config, source)  # what is wrong here needs no torch
-            load_torch().manual_seed(config.seed)  # for encoders that draw, such as timm's
-            placement = place(config.device, config.precision, probe())
             chosen = choose_encoders(config, modalities)
-            plans = plan_keys(config, chosen, placement)
+            engine = stack.enter_context(engine_of(config))
+            plans = load_plans(config, chosen, engine.loading)
             source = cut_into_segments(config, source, plans, Path(spool))
             loaded = time.perf_counter()
-            listeners.message(describe_run(source, plans, placement))
+            listeners.message(describe_run(source, plans, engine.placement))
             if config.dry_run:
-                return dry_run(config, source, plans, placement)
+                return dry_run(config, source, plans, engine.placement)
             run = update_store if config.update else _run
-            report = run(config, source, plans, placement, listeners)
+            report = run(config, source, plans, engine, listeners)
         finally:
             source.close()
     report["seconds"] = {
@@ -100,10 +95,10 @@ def _run(
     config: ExtractConfig,
     source: Source,
     plans: Sequence[KeyPlan],
-    placement: Placement,
+    engine: Engine,
     listeners: Listeners,
 ) -> dict[str, Any]:
-    options = options_entry(config, plans, placement)
+    options = options_entry(config, plans, engine.placement)
     keys = {plan.key: key_entry(config, plan) for plan in plans}
     described = {**source.describe(), "source_root": source.root}
     shards = cut_shards(source.n_items, shard_rows(config, plans))
@@ -119,20 +114,7 @@ def _run(
         done_before = sum(record.rows for record in records.values())
         parts = max(1, _count_parts(source, plans))
         per_part = source.n_items / parts
-        extraction = Extraction(
-            plans,
-            batch=config.batch,
-            fail_fast=config.on_error == "fail",
-            name=config.source,
-            reuse=reuse_of(source, plans, Path(config.output), records) if todo else None,
-            on_progress=lambda n: listeners.progress(
-                min(source.n_items, done_before + int(n * per_part)), source.n_items
-            ),
-        )
-        n_files = _count_files(source, plans)
-        workers = 0 if source.in_this_process else worker_count(config.workers, n_files)
-        decoders = DecodePool(workers, extraction.recipes)
-
+        spent = Spent()
         signatures = Signatures(source)
 
         def write(result: ShardResult) -> None:
@@ -148,15 +130,21 @@ def _run(
                 with_generation(sources, writer.generation),
             )
 
-        try:
-            if todo and not getattr(writer, "already_complete", False):
-                extraction.run(source, todo, decoders, write)
-        finally:
-            decoders.close()
+        def progress(parts_done: int) -> None:
+            done = done_before + int(parts_done * per_part)
+            listeners.progress(min(source.n_items, done), source.n_items)
+
+        if todo and not writer.already_complete:
+            twins = twins_of(source, plans)
+            reuse = reuse_of(twins, Path(config.output), records)
+            work = Work(source, todo, _count_files(source, plans), reuse, twins)
+            spent = engine.run(plans, work, write, progress)
         manifest = writer.commit(versions=versions())
     wall = time.perf_counter() - began
     ran = sum(s.stop - s.start for s in todo)
-    return build_report(config, source, plans, placement, records, manifest, extraction, wall, ran)
+    return build_report(
+        config, source, plans, engine.placement, records, manifest, spent, wall, ran
+    )
 
 
 @contextmanager

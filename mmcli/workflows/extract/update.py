@@ -17,9 +17,7 @@ import pyarrow as pa
 from mmcli.core.errors import BadInput
 from mmcli.data.signatures import Signatures
 from mmcli.data.source import Source
-from mmcli.engine.decoding import DecodePool, worker_count
 from mmcli.engine.device import Placement
-from mmcli.engine.extraction import Extraction
 from mmcli.engine.shards import KeyPlan, ShardRange, ShardResult
 from mmcli.store.manifest import canonical, read_manifest
 from mmcli.store.records import ShardRecord, records_of
@@ -27,6 +25,7 @@ from mmcli.store.survey import KIND, check_same
 from mmcli.store.updates import with_generation
 from mmcli.store.writer import StoreWriter
 from mmcli.workflows.extract.differences import Differences, compare, subset
+from mmcli.workflows.extract.engines import Engine, Spent, Work
 from mmcli.workflows.extract.merge import OldShard, fitted_items, merged
 from mmcli.workflows.extract.plan import (
     ExtractConfig,
@@ -42,14 +41,14 @@ def update_store(
     config: ExtractConfig,
     source: Source,
     plans: Sequence[KeyPlan],
-    placement: Placement,
+    engine: Engine,
     listeners: Any,
 ) -> dict[str, Any]:
     """Embed what is new or changed, drop what is gone, and report what came of it.
 
     Raises BadInput when the store was made with other options, or does not say from what.
     """
-    options = options_entry(config, plans, placement)
+    options = options_entry(config, plans, engine.placement)
     keys = {plan.key: key_entry(config, plan) for plan in plans}
     described = {**source.describe(), "source_root": source.root}
     root = Path(config.output)
@@ -64,12 +63,7 @@ def update_store(
         listeners.message(", ".join(f"{count} {what}" for what, count in counts.items()))
         todo = drafted = counts["added"] + counts["changed"]
         kept: dict[int, ShardRecord | None] = dict(old)
-        extraction = Extraction(
-            plans,
-            batch=config.batch,
-            fail_fast=config.on_error == "fail",
-            on_progress=lambda n: listeners.progress(min(drafted + n, todo), todo),
-        )
+        spent = Spent()
         if todo:
             changes = subset(source, found.rows, Path(spool))
             signatures = Signatures(changes)
@@ -103,12 +97,12 @@ def update_store(
                     made_of[index],
                 )
 
-            workers = 0 if source.in_this_process else worker_count(config.workers, todo - drafted)
-            decoders = DecodePool(workers, extraction.recipes)
+            def progress(parts_done: int) -> None:
+                listeners.progress(min(drafted + parts_done, todo), todo)
+
             try:
-                extraction.run(changes, fresh, decoders, write)
+                spent = engine.run(plans, Work(changes, fresh, todo - drafted), write, progress)
             finally:
-                decoders.close()
                 changes.close()
         for index in set(found.gone) - set(found.changed):
             shard = OldShard(root, old[index], writer.keys)
@@ -125,7 +119,7 @@ def update_store(
     final = {r.index: r for r in writer.finished}
     wall = time.perf_counter() - began
     report = build_report(
-        config, source, plans, placement, final, manifest, extraction, wall, todo - drafted
+        config, source, plans, engine.placement, final, manifest, spent, wall, todo - drafted
     )
     return report | counts
 
