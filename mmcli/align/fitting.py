@@ -8,6 +8,7 @@ from typing import Any
 from mmcli.align.features import Features, Rows
 from mmcli.align.scoring import Scores, score_towers
 from mmcli.align.tower import Tower
+from mmcli.core.bounds import TRAINING, Bounds, check_options
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,24 @@ class AlignOptions:
     match_weight: float | None = None
     layers: int = 2
     heads: int = 4
+
+
+_BOUNDS: dict[str, Bounds] = {
+    **TRAINING,
+    "batch": (2, 10_000_000),  # one row alone has no negatives
+    "dim": (1, 65_536),
+    "hidden": (1, 65_536),
+    "temperature": (0.01, 10),
+    "hard_negatives": (0, 10_000),
+    "chunk": (1, 10_000_000),
+    "cycle_weight": (0, 1e6),
+    "match_weight": (0, 1e6),
+}
+
+
+def check_numbers(options: AlignOptions) -> None:
+    """Raise UsageError for a number that no method could be trained with."""
+    check_options(vars(options), _BOUNDS)
 
 
 @dataclass(frozen=True)

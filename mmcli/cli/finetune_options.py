@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mmcli.core.errors import UsageError
+from mmcli.core.bounds import TRAINING, Bounds, check_options
 
 Strategy = Annotated[
     list[str] | None,
@@ -59,24 +59,17 @@ Hot = Annotated[
 TimeLimit = Annotated[float | None, typer.Option("--time-limit", help="Seconds for all training.")]
 
 #: Lowest and highest value of each, by the name of its parameter.
-_BOUNDS: dict[str, tuple[float, float]] = {
+_BOUNDS: dict[str, Bounds] = {
+    **{name: limits for name, limits in TRAINING.items() if name not in ("dropout", "layers")},
     "last_n": (1, 1000),
     "rank": (1, 4096),
     "alpha": (1e-6, 1e6),
     "lora_dropout": (0, 0.99),
     "bottleneck": (1, 65_536),
     "prompts": (1, 1000),
-    "epochs": (1, 1_000_000),
-    "batch": (1, 1_000_000),
-    "lr": (1e-9, 100),
     "head_lr": (1e-9, 100),
     "layer_decay": (0.01, 1),
-    "weight_decay": (0, 1000),
-    "warmup": (0, 1),
-    "ema": (0, 0.9999),
     "average": (1, 100),
-    "clip": (0, 1e9),
-    "patience": (1, 1_000_000),
     "accumulate": (1, 10_000),
     "label_smoothing": (0, 0.99),
     "mixup": (0, 100),
@@ -85,18 +78,9 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "unimodal_weight": (0, 1000),
     "draws": (1, 1000),
     "time_limit": (1e-3, 1e9),
-    "seeds": (1, 1000),
-    "seed": (0, 2**31 - 1),
-    "checkpoint": (0, 1e9),
 }
 
 
 def check_bounds(values: Mapping[str, Any]) -> None:
     """Raise UsageError for a number outside its bounds, as NaN is."""
-    for name, (low, high) in _BOUNDS.items():
-        value = values.get(name)
-        if value is not None and not low <= value <= high:
-            option = name.replace("_", "-")
-            raise UsageError(
-                f"`--{option} {value:g}` is out of bounds", f"from {low:g} to {high:g}"
-            )
+    check_options(values, _BOUNDS)

@@ -34,7 +34,7 @@ from mmcli.cli.training_options import (
     Warmup,
     WeightDecay,
 )
-from mmcli.core.errors import UsageError
+from mmcli.core.bounds import TRAINING, Bounds, check_options
 
 EPILOG = """\b
 Examples:
@@ -51,6 +51,17 @@ combiner-gating|combiner-weighted|combiner-attention|early+late]; several with c
 val is kept; `all` races every one. `mmcli methods show fuse:low-rank` explains one.
 Each modality by itself, early:concat and late:mean are trained beside them under the same budget.
 An option that is not given is chosen by the number of rows and written into config.json."""
+
+#: Lowest and highest value of each, by the name of its parameter.
+_BOUNDS: dict[str, Bounds] = {
+    **TRAINING,
+    "modality_dropout": (0, 0.99),
+    "label_smoothing": (0, 0.99),
+    "focal_gamma": (0, 100),
+    "width": (1, 65_536),
+    "rank": (1, 1024),
+    "time_limit": (1e-3, 1e9),
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -167,30 +178,7 @@ def train(
         label_kind,
         ("auto", "binary", "multiclass", "multilabel", "regression", "ordinal"),
     )
-    _check(
-        {
-            "--modality-dropout": (modality_dropout, 0, 0.99),
-            "--dropout": (dropout, 0, 0.99),
-            "--label-smoothing": (label_smoothing, 0, 0.99),
-            "--ema": (ema, 0, 0.9999),
-            "--warmup": (warmup, 0, 1),
-            "--focal-gamma": (focal_gamma, 0, 100),
-            "--weight-decay": (weight_decay, 0, 1000),
-            "--clip": (clip, 0, 1e9),
-            "--lr": (lr, 1e-9, 100),
-            "--width": (width, 1, 65_536),
-            "--layers": (layers, 1, 100),
-            "--heads": (heads, 1, 1024),
-            "--rank": (rank, 1, 1024),
-            "--epochs": (epochs, 1, 1_000_000),
-            "--batch": (batch, 1, 10_000_000),
-            "--patience": (patience, 1, 1_000_000),
-            "--seeds": (seeds, 1, 1000),
-            "--seed": (seed, 0, 2**31 - 1),
-            "--time-limit": (time_limit, 1e-3, 1e9),
-            "--checkpoint": (checkpoint, 0, 1e9),
-        }
-    )
+    check_options(context.params, _BOUNDS)
     for line in describe_sources(context):
         sink.debug(line)
     from mmcli.data.labels import LabelOptions
@@ -254,13 +242,6 @@ def train(
     elif not quiet:
         _show(sink, report)
     return 0
-
-
-def _check(limits: Mapping[str, tuple[float | None, float, float]]) -> None:
-    """Raise UsageError for a number outside its bounds, as NaN is."""
-    for option, (value, low, high) in limits.items():
-        if value is not None and not low <= value <= high:
-            raise UsageError(f"`{option} {value:g}` is out of bounds", f"from {low:g} to {high:g}")
 
 
 def _show(sink: Sink, report: Mapping[str, Any]) -> None:

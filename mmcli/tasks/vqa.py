@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from mmcli.core.bounds import parsed
 from mmcli.core.errors import UsageError
 from mmcli.core.registry import suggestion
 from mmcli.data.answers import Answers
@@ -184,12 +185,5 @@ def majority(answers: Answers, train: Rows, rows: Rows, types: Sequence[str]) ->
 
 
 def _number(options: Mapping[str, object], name: str) -> float:
-    usual, low, high = _NUMBERS[name]
-    given: Any = options.get(name, usual)
-    try:
-        value = float(given)
-    except (TypeError, ValueError):
-        value = float("nan")
-    if not low <= value <= high:
-        raise UsageError(f"`--set {name}={given}` is out of bounds", f"from {low:g} to {high:g}")
-    return value
+    usual, *bounds = _NUMBERS[name]
+    return parsed(f"--set {name}", options.get(name, usual), (bounds[0], bounds[1]))

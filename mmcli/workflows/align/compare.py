@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mmcli.align.fitting import AlignOptions, FitRun
+from mmcli.align.fitting import AlignOptions, FitRun, check_numbers
 from mmcli.align.scoring import Scores, score_shared
 from mmcli.core.errors import UsageError
 from mmcli.core.registry import load_attribute
@@ -47,6 +47,7 @@ def compare(
     specs = {words: parse_method(words) for words in config.methods}
     if not specs:
         raise UsageError("`--method` names nothing", "as in linear,contrastive")
+    check_numbers(config.options)
     store = Store.open(config.store, config.verify)
     if config.data.splits.fold is not None:
         raise UsageError("`--fold` names one fold; compare takes them all", "leave out `--fold`")

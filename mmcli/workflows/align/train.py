@@ -12,9 +12,10 @@ from typing import Any
 
 from mmcli.align.aligner import KIND
 from mmcli.align.features import Rows
-from mmcli.align.fitting import AlignOptions, FitRun, Fitted
+from mmcli.align.fitting import AlignOptions, FitRun, Fitted, check_numbers
 from mmcli.align.registry import METHODS, MethodSpec
 from mmcli.align.scoring import Scores, score_shared, score_towers, summary
+from mmcli.core.bounds import TRAINING, check_options
 from mmcli.core.errors import UsageError
 from mmcli.core.registry import load_attribute, suggestion
 from mmcli.engine.device import Placement, place, probe
@@ -78,8 +79,8 @@ def train(config: TrainConfig, listeners: Listeners | None = None) -> dict[str, 
     """
     listeners = listeners or Listeners()
     spec, variant = parse_method(config.method)
-    if config.seeds < 1:
-        raise UsageError(f"`--seeds {config.seeds}`: must be at least 1", "the default is 1")
+    check_numbers(config.options)
+    check_options({"seeds": config.seeds, "seed": config.seed}, TRAINING)
     check_artifact_output(Path(config.output), KIND, config.force, config.resume)
     store = Store.open(config.store, config.verify)
     data = load_data(store, config.data, sequence=spec.sequence)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mmcli.align.features import Part
+from mmcli.core.bounds import within
 from mmcli.core.errors import BadInput, UsageError
 from mmcli.core.registry import suggestion
 from mmcli.core.types import MODALITIES
@@ -74,10 +75,9 @@ def pair_settings(config: FinetuneConfig) -> PairSettings:
         "match": (0, 1e6),
         "mask": (0, 1e6),
     }
-    for name, (low, high) in bounds.items():
+    for name, limits in bounds.items():
         value = getattr(settings, name)
-        if not low <= value <= high:
-            raise UsageError(f"`{name}={value:g}` is out of bounds", f"from {low:g} to {high:g}")
+        within(f"{name}={value:g}", value, limits)
     if settings.tower not in ("auto", "linear", "mlp"):
         raise UsageError(f"`tower={settings.tower}` is unknown", "use linear, mlp or auto")
     for name in settings.between:

@@ -6,11 +6,11 @@ Nothing is decoded here but headers, so that bad data is refused before anything
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmcli.core.bounds import parsed
 from mmcli.core.errors import BadInput, UsageError
 from mmcli.core.registry import suggestion
 from mmcli.data.source import Source
@@ -172,15 +172,8 @@ def stream_settings(config: FinetuneConfig) -> StreamSettings:
 
 
 def _setting(config: FinetuneConfig, name: str) -> float:
-    usual, low, high = _SETTINGS[name]
-    given: Any = config.options.get(name, usual)
-    try:
-        value = float(given)
-    except (TypeError, ValueError):
-        value = float("nan")
-    if not low <= value <= high:
-        raise UsageError(f"`--set {name}={given}` is out of bounds", f"from {low:g} to {high:g}")
-    return value
+    usual, *bounds = _SETTINGS[name]
+    return parsed(f"--set {name}", config.options.get(name, usual), (bounds[0], bounds[1]))
 
 
 def _refuse(config: FinetuneConfig) -> None:
