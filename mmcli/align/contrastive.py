@@ -17,7 +17,16 @@ from mmcli.align import losses
 from mmcli.align.features import Features, Rows, subset
 from mmcli.align.fitting import AlignOptions, FitRun, Fitted
 from mmcli.align.scoring import score_towers, summary
-from mmcli.align.steps import Schedule, run_steps, told, train_options
+from mmcli.align.steps import (
+    Schedule,
+    lasting,
+    parts_of,
+    run_steps,
+    steps_of,
+    told,
+    train_options,
+    usual_batch,
+)
 from mmcli.align.torch_tower import TorchTower, torch
 from mmcli.align.towers_to_train import starting_towers
 from mmcli.core.errors import UsageError
@@ -46,10 +55,13 @@ class Defaults:
     def of(cls, rows: int) -> "Defaults":
         """Small data: many short epochs, few parameters, averaged weights; large: the opposite."""
         if rows < 5_000:
-            return cls(Schedule(40, 1e-3, 0.1, 15, 0.95), 256, 512, 0.3, "linear")
+            batch = usual_batch(rows, 4, 256)
+            return cls(Schedule(40, 1e-3, 0.1, 15, 0.95), batch, 512, 0.3, "linear")
         if rows < 100_000:
-            return cls(Schedule(20, 1e-3, 0.02, 4, 0.99), 1024, 1024, 0.2, "mlp")
-        return cls(Schedule(5, 1e-3, 0.01, 2, 0.0), 8192, 1024, 0.1, "mlp")
+            batch = usual_batch(rows, 16, 1024)
+            return cls(Schedule(20, 1e-3, 0.02, 4, 0.99), batch, 1024, 0.2, "mlp")
+        batch = usual_batch(rows, 64, 8192)
+        return cls(Schedule(5, 1e-3, 0.01, 2, 0.0), batch, 1024, 0.1, "mlp")
 
 
 class Contrastive:
@@ -77,8 +89,8 @@ class Contrastive:
         self.plain = frozenset({"log_scale", "bias"})
         # with hard negatives a batch holds fewer anchors, and as many rows
         self.anchors = max(1, self.batch // (1 + self.hard))
-        self.steps = max(1, len(self.rows) // self.anchors)
-        self.train_options = train_options(known.schedule, options, run)
+        self.steps = steps_of(len(self.rows), self.anchors)
+        self.train_options = train_options(lasting(known.schedule, self.steps), options, run)
 
     # -- batches -------------------------------------------------------------------------------
 
@@ -86,10 +98,7 @@ class Contrastive:
         """Batches of an epoch, read one ahead of the step; the order depends on seed and epoch."""
         order = np.random.default_rng((self.run.seed, epoch)).permutation(self.rows)
         mined = self._mine(epoch) if self.hard else None
-        chosen = (
-            self._with_hard(order[i * self.anchors : (i + 1) * self.anchors], mined)
-            for i in range(start, self.steps)
-        )
+        chosen = (self._with_hard(rows, mined) for rows in parts_of(order, self.steps, start))
         yield from ahead(self._read, chosen)
 
     def _read(self, rows: Rows) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from mmcli.align.fitting import AlignOptions, FitRun, Fitted
 from mmcli.align.pair_model import PairModel, PairShape, Side, functional, set_statistics, torch
 from mmcli.align.pair_scores import Placed, reranked_hits
 from mmcli.align.scoring import KS, Scores
-from mmcli.align.steps import Schedule, run_steps, told, train_options
+from mmcli.align.steps import Schedule, lasting, parts_of, run_steps, steps_of, told, train_options
 from mmcli.core.errors import UsageError
 from mmcli.engine.exact_top import iter_best
 from mmcli.engine.sequences import LONGEST, grid_side, shortened
@@ -70,7 +70,7 @@ class CrossAttention:
         self.maps = [MappedSequences(features.store, part.keys[0]) for part in self.parts]
         self.rows: Rows = features.rows_with(features.train, *self.names)
         self.batch = min(options.batch or BATCH, len(self.rows))
-        self.steps = max(1, len(self.rows) // self.batch)
+        self.steps = steps_of(len(self.rows), self.batch)
         self.beside = options.hard_negatives or 1
         self.near: Rows | None = None
         self.dropout = DROPOUT if options.dropout is None else options.dropout
@@ -87,7 +87,8 @@ class CrossAttention:
         set_statistics(self.model, statistics)
         named = (name for name, _ in self.model.named_parameters())
         self.plain = frozenset(name for name in named if name.endswith(_PLACES))
-        self.train_options = train_options(schedule_of(len(self.rows)), options, run)
+        schedule = lasting(schedule_of(len(self.rows)), self.steps)
+        self.train_options = train_options(schedule, options, run)
 
     def _side(self, number: int) -> tuple[Side, tuple[Vectors, Vectors]]:
         """One modality, and the mean and scale of its tokens, from some of the train rows."""
@@ -113,8 +114,7 @@ class CrossAttention:
     def batches(self, epoch: int, start: int) -> Iterator[Any]:
         """Batches of an epoch, read one ahead; the order depends on seed and epoch alone."""
         order = self._order(epoch)
-        chosen = (order[i * self.batch : (i + 1) * self.batch] for i in range(start, self.steps))
-        yield from ahead(self._read, chosen)
+        yield from ahead(self._read, parts_of(order, self.steps, start))
 
     def _order(self, epoch: int) -> Rows:
         """Every row once, in random order, with neighbours behind each other.

@@ -24,7 +24,15 @@ from mmcli.align.distributions import mmd, moments, transport
 from mmcli.align.features import Features, Part, Rows
 from mmcli.align.fitting import AlignOptions, FitRun, Fitted
 from mmcli.align.scoring import score_towers, summary
-from mmcli.align.steps import Schedule, run_steps, told, train_options
+from mmcli.align.steps import (
+    Schedule,
+    lasting,
+    run_steps,
+    steps_of,
+    told,
+    train_options,
+    usual_batch,
+)
 from mmcli.align.torch_tower import TorchTower, torch, unit
 from mmcli.align.tower import Branch, Tower, branch_input
 from mmcli.align.towers_to_train import mapping_tower, preparation
@@ -79,8 +87,9 @@ class Dual:
         self.loose = {name: self._loose(name) for name in self.names}
         self.grouped = len(np.unique(features.groups[self.rows])) < len(self.rows)
         most = max([len(self.rows), *(self._count(name) for name in self.names)])
-        self.batch = min(options.batch or (256 if most < 100_000 else 2048), max(2, most))
-        self.steps = max(1, most // self.batch)
+        usual = usual_batch(most, 4, 256) if most < 100_000 else 2048
+        self.batch = min(options.batch or usual, max(2, most))
+        self.steps = steps_of(most, self.batch)
         self.cycle = 0.3 if options.cycle_weight is None else options.cycle_weight
         self.match = 0.3 if options.match_weight is None else options.match_weight
         self.tower = "linear" if options.tower == "auto" else options.tower
@@ -89,7 +98,8 @@ class Dual:
         self.model = _Model(self)
         self.plain: frozenset[str] = frozenset()
         epochs = max(20, min(60, 600 // self.steps))
-        self.train_options = train_options(Schedule(epochs, 1e-3, 0.1, 15, 0.95), options, run)
+        schedule = lasting(Schedule(epochs, 1e-3, 0.1, 15, 0.95), self.steps)
+        self.train_options = train_options(schedule, options, run)
 
     def _parts(self) -> list[tuple[str, Part]]:
         return [(name, self.features.parts[name]) for name in self.names]

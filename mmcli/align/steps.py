@@ -1,10 +1,22 @@
 """What the methods that train step by step have in common: from options to the loop, and back."""
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
+from mmcli.align.features import Rows
 from mmcli.align.fitting import AlignOptions, FitRun
 from mmcli.engine.training import Trained, TrainOptions, train
+
+#: Fewer steps teach nothing: on 500 pairs of unrelated spaces 40 gave hit@1 0.64, 400 gave 0.98.
+LEAST_STEPS = 400
+#: Rows in a batch at least, where the user says nothing: fewer have too few negatives.
+LEAST_BATCH = 32
+#: Share of the epochs that may pass without gain.
+PATIENCE = 0.3
 
 
 @dataclass(frozen=True)
@@ -16,6 +28,27 @@ class Schedule:
     weight_decay: float
     patience: int
     ema: float
+
+
+def usual_batch(rows: int, parts: int, most: int) -> int:
+    """A batch such that an epoch has about `parts` of them, of at most `most` rows."""
+    return min(most, max(LEAST_BATCH, rows // parts))
+
+
+def steps_of(rows: int, batch: int) -> int:
+    """Batches of at most `batch` rows that hold all of them, none of one row alone."""
+    return max(1, min(math.ceil(rows / batch), rows // 2))
+
+
+def parts_of(order: Rows, steps: int, start: int) -> Iterator[Rows]:
+    """The rows of an epoch in `steps` batches of the same size give or take one, from `start`."""
+    yield from np.array_split(order, steps)[start:]
+
+
+def lasting(known: Schedule, steps: int) -> Schedule:
+    """The schedule with so many epochs that small data too gets `LEAST_STEPS`."""
+    epochs = max(known.epochs, math.ceil(LEAST_STEPS / steps))
+    return replace(known, epochs=epochs, patience=max(known.patience, int(epochs * PATIENCE)))
 
 
 def train_options(known: Schedule, options: AlignOptions, run: FitRun) -> TrainOptions:
