@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmcli.align.contrastive import ahead
-from mmcli.align.features import LEAST_SCALE, Features, Part, Rows, Vectors, statistics, subset
+from mmcli.align.features import Features, Part, Rows, Vectors, statistics, subset
 from mmcli.align.fitting import AlignOptions, FitRun, Fitted
 from mmcli.align.pair_model import PairModel, PairShape, Side, functional, set_statistics, torch
 from mmcli.align.pair_scores import Placed, reranked_hits
@@ -29,6 +29,7 @@ from mmcli.align.steps import Schedule, lasting, parts_of, run_steps, steps_of, 
 from mmcli.core.errors import UsageError
 from mmcli.engine.exact_top import iter_best
 from mmcli.engine.sequences import LONGEST, grid_side, shortened
+from mmcli.engine.standard_scale import standard_scale
 from mmcli.store.mapped_sequences import MappedSequences
 
 #: Rows whose tokens give lengths, mean and deviation.
@@ -96,14 +97,11 @@ class CrossAttention:
         sample = self.maps[number].take(subset(self.rows, SAMPLE_ROWS, self.run.seed))
         grid = grid_side([len(tokens) for tokens in sample])
         sequences = [shortened(tokens, bool(grid)) for tokens in sample]
-        tokens = np.concatenate(sequences).astype(np.float64)
-        variance = tokens.var(axis=0)
-        typical = float(np.sqrt(variance.mean())) or 1.0
-        scale = np.maximum(np.sqrt(variance), LEAST_SCALE * typical)
+        width = sequences[0].shape[1]
         # some rows beyond the sample may be longer; their last tokens share a place
         length = min(LONGEST, max(len(tokens) for tokens in sequences))
-        side = Side(part.name, key, tokens.shape[1], length, grid_side([length]) if grid else 0)
-        return side, (tokens.mean(axis=0).astype(np.float32), scale.astype(np.float32))
+        side = Side(part.name, key, width, length, grid_side([length]) if grid else 0)
+        return side, standard_scale(np.concatenate(sequences))
 
     @property
     def placed(self) -> Placed:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmcli.core.errors import BadInput
+from mmcli.engine.standard_scale import standard_scale
 from mmcli.store.mapped import MappedKey
 from mmcli.store.reader import Store
 
@@ -18,8 +19,6 @@ Rows = NDArray[np.int64]
 Vectors = NDArray[np.float32]
 #: Rows that statistics (mean, deviation) are taken from: enough for four digits.
 SAMPLE_ROWS = 65_536
-#: A coordinate that varies less than this share of the typical one is not blown up to size one.
-LEAST_SCALE = 0.05
 
 
 @dataclass(frozen=True)
@@ -108,17 +107,12 @@ def statistics(
 ) -> tuple[Vectors, Vectors]:
     """Mean and scale `(dim,)` of the prepared keys side by side, from a sample of the rows.
 
-    prepare: from vectors by key to a matrix. A coordinate's scale is its deviation, but at least a
-    twentieth of the root mean square one, so that a constant coordinate stays small.
+    prepare: from vectors by key to a matrix.
     """
     if len(rows) > SAMPLE_ROWS:
         chosen = np.random.default_rng(seed).choice(len(rows), SAMPLE_ROWS, replace=False)
         rows = rows[np.sort(chosen)]
-    x = np.asarray(prepare(part.take(rows, keys)), np.float64)
-    mean, variance = x.mean(axis=0), x.var(axis=0)
-    typical = float(np.sqrt(variance.mean())) or 1.0
-    scale = np.maximum(np.sqrt(variance), LEAST_SCALE * typical)
-    return mean.astype(np.float32), scale.astype(np.float32)
+    return standard_scale(prepare(part.take(rows, keys)))
 
 
 def inner_folds(features: Features, k: int, seed: int) -> list[tuple[Rows, Rows]]:

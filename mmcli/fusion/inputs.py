@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mmcli.engine.sequences import padded, shortened
+from mmcli.engine.standard_scale import standard_scale
 from mmcli.fusion.blueprint import Blueprint
 from mmcli.store.mapped import MappedKey
 from mmcli.store.mapped_sequences import MappedSequences
@@ -27,8 +28,6 @@ Vectors = NDArray[np.float32]
 SAMPLE_ROWS = 65_536
 #: Rows whose tokens give the statistics of tokens.
 SAMPLE_SEQUENCES = 2_000
-#: A coordinate that varies less than this share of the typical one is not blown up to size one.
-LEAST_SCALE = 0.05
 #: Tokens at most of one part: longer sequences become means over neighbours.
 LONGEST = 32
 #: Standardised vectors are held in memory up to so many bytes in all, else read where they lie.
@@ -72,11 +71,7 @@ class View:
             x = np.concatenate(tokens) if tokens else np.zeros((1, sum(self.dims)), np.float32)
         else:
             x = self.raw(rows)
-        wide = x.astype(np.float64)
-        deviation = wide.std(axis=0)
-        typical = float(np.sqrt((deviation**2).mean())) or 1.0
-        self.mean = wide.mean(axis=0).astype(np.float32)
-        self.scale = np.maximum(deviation, LEAST_SCALE * typical).astype(np.float32)
+        self.mean, self.scale = standard_scale(x)
 
     def take(self, rows: Rows, present: NDArray[np.bool_]) -> Tensor:
         """Standardised `(len(rows), dim)`, zeros where absent."""

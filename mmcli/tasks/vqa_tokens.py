@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mmcli.align.pair_model import Side
 from mmcli.engine.sequences import grid_side, padded, shortened
+from mmcli.engine.standard_scale import standard_scale
 from mmcli.store.mapped import MappedKey
 from mmcli.store.mapped_sequences import MappedSequences
 from mmcli.store.reader import Store
@@ -21,8 +22,6 @@ Rows = NDArray[np.int64]
 Vectors = NDArray[np.float32]
 #: Entries whose tokens give lengths, mean and deviation.
 SAMPLE_ENTRIES = 1024
-#: A coordinate that varies less than this share of the typical one is not blown up to size one.
-LEAST_SCALE = 0.05
 #: Tokens are kept in memory up to so many bytes, else read where they lie.
 HELD_BYTES = 1_000_000_000
 #: Entries read at a time: their layers are larger than what is made of them.
@@ -82,14 +81,10 @@ class TokenBank:
         if len(entries) > SAMPLE_ENTRIES:
             entries = entries[:: -(-len(entries) // SAMPLE_ENTRIES)]
         sample = self.take(entries)
-        tokens = np.concatenate(sample).astype(np.float64)
-        variance = tokens.var(axis=0)
-        typical = float(np.sqrt(variance.mean())) or 1.0
-        scale = np.maximum(np.sqrt(variance), LEAST_SCALE * typical).astype(np.float32)
         length = max(len(one) for one in sample)
         grid = grid_side([len(one) for one in sample]) if self.grid else 0
         side = Side(name, "+".join(self.keys), self.dim, length, grid)
-        return side, (tokens.mean(axis=0).astype(np.float32), scale)
+        return side, standard_scale(np.concatenate(sample))
 
     def _read(self, entries: Rows) -> list[Vectors]:
         columns = []
