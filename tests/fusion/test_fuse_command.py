@@ -140,6 +140,16 @@ def test_without_val_or_test_rows_it_says_so(tmp_path: Path, run_here: Any) -> N
     assert "not tested" in done.stdout and "gain shown" not in done.stdout
 
 
+def test_one_modality_is_no_fusion(tmp_path: Path, run_here: Any) -> None:
+    """A larger network on it may score higher; that is no gain of fusing."""
+    xor_store(tmp_path / "store", 120)
+    done = run_here("fuse", "train", "store", "-o", "m", "--label", "label", "--seeds", 2,
+                    "--epochs", 2, "--only", "text", "--method", "gated")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "warning: one modality: nothing is fused" in done.stderr
+    assert "nothing is fused" in done.stdout and "shown" not in done.stdout
+
+
 def test_fused_embeddings_are_a_store(tmp_path: Path, run_here: Any) -> None:
     store = everything(tmp_path / "store")
     run_here("fuse", "train", store, "-o", "m", "--label", "label", "--seeds", 1, "--epochs", 1)

@@ -200,6 +200,9 @@ def contest_report(
     if which != "test":  # rows that chose a model are no judges of it
         for verdict in judged.verdicts:
             verdict["verdict"] = "not tested"
+    if len(data.inputs.names) == 1 and extra is None:  # networks differ, nothing is combined
+        for verdict in judged.verdicts:
+            verdict["verdict"] = "nothing is fused"
     done = contest.trained
     return {
         **plan,
@@ -279,6 +282,8 @@ def model_scores(
 def cautions(report: Mapping[str, Any]) -> list[str]:
     """What a reader of the table must know."""
     lines = []
+    if len(report["modalities"]) == 1:
+        lines.append("one modality: nothing is fused, a difference is of the networks alone")
     if report["scored_rows"] != "test":
         lines.append(
             f"no row is `test`: the scores are of the {report['scored_rows']} rows, by which"
