@@ -155,7 +155,7 @@ def test_stack_fitted_on_whole_rows_knows_what_to_say_of_others() -> None:
     made = torch.Generator().manual_seed(0)
     target = (torch.rand(600, generator=made) < 0.3).long()
     noise = torch.randn(600, 2, 2, generator=made)
-    outputs = 1.5 * nn.functional.one_hot(target, 2)[:, None] + noise
+    outputs = 0.2 * nn.functional.one_hot(target, 2)[:, None] + 0.1 * noise  # less sure than right
     present = torch.ones(600, 2, dtype=torch.bool)
     model = Stack(2, 2, "classes")
     model.fit(outputs[:300], present[:300], target[:300])
