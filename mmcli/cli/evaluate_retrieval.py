@@ -43,7 +43,7 @@ With one relevant target a query, hit@k and recall@k are the same; with several 
 
 \b
 Ties: `expected` gives a relevant target the mean of the ranks it takes over all orders of its
-tie, so that luck neither helps nor hurts; `trec` orders a tie by descending id, as trec_eval does.
+tie, and measures are taken there; `trec` orders a tie by descending id, as trec_eval does.
 Intervals are 95 % bootstrap percentiles over queries. With --relevant-by, or with --group-by, all
 queries of one value are drawn together, since they share their answers; `--group-by id` draws
 each by itself.

@@ -136,11 +136,13 @@ def test_graded_judgements_and_their_reverse(noisy: Path, tmp_path: Path) -> Non
     qrels = tmp_path / "qrels"
     qrels.write_text("i001 0 i001 2\ni001 0 i002 1\ni003 0 i004 0\ni005 0 gone 1\n\n")
     report = scores(noisy, qrels=str(qrels))
+    assert "1 targets of the judgements are no items: they were passed over" in report["warnings"]
     assert report["directions"]["text-to-image"]["queries"] == 1
     assert report["directions"]["image-to-text"]["queries"] == 2
     for content, says in (
         ("i001 0 i001\n", r"qrels:1: 3 columns"),
         ("i001 0 i001 x\n", r"qrels:1: gain `x`"),
+        ("i001 0 i001 1\ni001 0 i001 2\n", r"qrels:2: `i001` was judged 1 for `i001` before"),
         ("q 0 i001 1\n", "names no query"),
     ):
         qrels.write_text(content)

@@ -340,7 +340,7 @@ def test_stores_that_do_not_fit(root: Path, tmp_path: Path) -> None:
 
 
 def test_the_command(root: Path, tmp_path: Path, run_here: Run) -> None:
-    words = ("evaluate", "robustness", root / "kind", root / "store", "--bootstrap", 20)
+    words = ("evaluate", "robustness", root / "kind", root / "store", "--bootstrap", 40)
     done = run_here(*words, "--html", "r.html")
     assert done.returncode == 0, done.stderr
     assert done.stderr == "wrote r.html\n"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from mmcli.core.errors import BadInput, UsageError
+from mmcli.core.errors import BadInput
 from mmcli.metrics.detection import Events
 from mmcli.metrics.statistics import LEVEL
 from mmcli.report.charts import Interval, interval_chart
@@ -25,6 +25,7 @@ from mmcli.store.manifest import MANIFEST, file_path, read_manifest
 from mmcli.store.parquet import open_parquet, read_rows
 from mmcli.tasks.streams_decode import kept
 from mmcli.tasks.streams_scores import Said, compared, summarised
+from mmcli.workflows.evaluate.resampling import check_resamples, interval_warnings
 from mmcli.workflows.output_files import refuse_file
 
 KIND = "mmcli.predictions"
@@ -83,10 +84,7 @@ def evaluate_events(
     Raises UsageError for options that do not fit, BadInput, naming file and row, for predictions
     that cannot be scored.
     """
-    if config.bootstrap < 0:
-        raise UsageError(
-            f"`--bootstrap {config.bootstrap}`: must be at least 0", "0 leaves the intervals out"
-        )
+    check_resamples(config.bootstrap)
     refuse_file("--html", config.html, config.force)
     mine = read_timed(config.predictions, config.verify)
     rows = [i for i, truth in enumerate(mine.truth) if truth is not None]
@@ -119,7 +117,10 @@ def evaluate_events(
             "seed": config.seed,
         },
         "per_class": said.judged().by_class(classes),
-        "warnings": _warnings(mine, classes),
+        "warnings": [
+            *_warnings(mine, classes),
+            *interval_warnings(config.bootstrap, len(rows)),
+        ],
     }
     if config.against is not None:
         message(f"against {config.against}")

@@ -23,6 +23,7 @@ from mmcli.metrics.multilabel import label_counts, label_pairs
 from mmcli.metrics.probabilities import reliability
 from mmcli.metrics.sentiment import LIMITS
 from mmcli.store.predictions import TASKS, Predictions
+from mmcli.workflows.evaluate.resampling import check_resamples, interval_warnings
 from mmcli.workflows.output_files import refuse_file
 from mmcli.workflows.predictions.answers import Answers, answers_of, paired
 from mmcli.workflows.predictions.calibration import calibrate
@@ -96,8 +97,9 @@ def evaluate_predictions(
         "measures": found.measures,
         "intervals": described(draws, config.group_by, len(answers), found.fewer),
         **_by_class(answers),
-        "warnings": _warnings(predictions, columns),
+        "warnings": [*_warnings(predictions, columns), *_contradictions(answers)],
     }
+    report["warnings"] += interval_warnings(config.bootstrap, report["intervals"]["drawn"])
     report["reliability"] = _reliability(answers, config.bins)
     if sliced:
         message(f"slices by {', '.join(sliced)}")
@@ -150,10 +152,7 @@ def _check(config: PredictionsConfig) -> None:
             raise UsageError(
                 f"`--scale {config.scale}` is unknown", suggestion(config.scale, LIMITS)
             )
-    if config.bootstrap < 0:
-        raise UsageError(
-            f"`--bootstrap {config.bootstrap}`: must be at least 0", "0 leaves the intervals out"
-        )
+    check_resamples(config.bootstrap)
     if not 1 <= config.bins <= MOST_BINS:
         raise UsageError(f"`--bins {config.bins}`: must be 1 to {MOST_BINS}", "15 is common")
     refuse_file("--html", config.html, config.force)
@@ -241,6 +240,21 @@ def _against(
         )
     found = compare(judge(mine, asked), judge(theirs, asked), draws.among(both))
     return {"path": config.against, **found.report(len(both))}
+
+
+def _contradictions(answers: Answers) -> list[str]:
+    """Columns or classes changed about show by predictions that are not the likeliest class."""
+    shares = answers.probabilities
+    if shares is None or answers.task != "classification":
+        return []
+    other = int((shares.argmax(1) != answers.predicted).sum())
+    # with two classes a threshold of one's own may move many
+    if other <= len(answers) * (0.5 if len(answers.classes) == 2 else 0.1):
+        return []
+    return [
+        f"in {other} of {len(answers)} rows the prediction is not the class of the highest"
+        " probability: are columns or classes changed about?"
+    ]
 
 
 def _warnings(predictions: Predictions, columns: ItemColumns) -> list[str]:

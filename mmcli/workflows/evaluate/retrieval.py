@@ -20,6 +20,7 @@ from mmcli.metrics.relevance import (
 from mmcli.metrics.statistics import LEVEL
 from mmcli.store.reader import Store
 from mmcli.workflows.evaluate.against import other_sides
+from mmcli.workflows.evaluate.resampling import interval_warnings
 from mmcli.workflows.evaluate.retrieval_config import RetrievalConfig, check_config, check_sides
 from mmcli.workflows.evaluate.retrieval_scores import (
     Reranking,
@@ -32,7 +33,13 @@ from mmcli.workflows.evaluate.retrieval_scores import (
 )
 from mmcli.workflows.evaluate.rows import Chosen, Rows, choose_rows, column_codes, column_groups
 from mmcli.workflows.evaluate.space_report import diagnose
-from mmcli.workflows.evaluate.trec_files import Judged, read_qrels, transposed, trec_id
+from mmcli.workflows.evaluate.trec_files import (
+    Judged,
+    read_qrels,
+    transposed,
+    trec_id,
+    unknown_ids,
+)
 from mmcli.workflows.evaluate.vectors import (
     Side,
     device_for_scores,
@@ -140,6 +147,10 @@ def evaluate_retrieval(
         direction.name: work.report(direction, others[i] if others else None)
         for i, direction in enumerate(directions)
     }
+    drawn = min(found["resampled"] for found in report["directions"].values())
+    report["warnings"] += interval_warnings(config.bootstrap, drawn)
+    if judged is not None:
+        report["warnings"] += unknown_ids(judged, ids)
     report["diagnostics"] = diagnose(query, target, config.seed)
     work.write_files(directions, report)
     return report

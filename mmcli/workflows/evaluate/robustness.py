@@ -18,6 +18,7 @@ from mmcli.fusion.model import FusionModel, probabilities
 from mmcli.metrics.choice import Measure, measures_for
 from mmcli.metrics.statistics import LEVEL
 from mmcli.store.reader import Store
+from mmcli.workflows.evaluate.resampling import check_resamples, interval_warnings
 from mmcli.workflows.evaluate.robustness_rows import rows_of
 from mmcli.workflows.evaluate.robustness_scores import Judge, affordable, scored, strict, summary
 from mmcli.workflows.evaluate.rows import column_groups
@@ -84,6 +85,7 @@ def evaluate_robustness(
         config.seed,
         column_groups(store, config.splits.group_by, under.rows),
     )
+    drawn = len(under.rows) if judge.groups is None else int(judge.groups.max(initial=-1)) + 1
     clean = _shares(model, inputs, under.rows)
     (whole,) = scored(judge, clean, ())
     if not math.isfinite(whole["score"]):
@@ -132,7 +134,11 @@ def evaluate_robustness(
             "groups": config.splits.group_by,
             "seed": config.seed,
         },
-        "warnings": [*under.warnings, *warnings],
+        "warnings": [
+            *under.warnings,
+            *warnings,
+            *interval_warnings(resamples, drawn),
+        ],
     }
     if config.report:
         from mmcli.workflows.evaluate.robustness_page import write_page
@@ -170,10 +176,7 @@ def _check(config: RobustnessConfig, chosen: Sequence[Corruption]) -> None:
             )
     if list(config.severities) != sorted(set(config.severities)):
         raise UsageError("`--severities` must rise", "as in 0.5,1,2")
-    if config.resamples < 0:
-        raise UsageError(
-            f"`--bootstrap {config.resamples}`: must be at least 0", "0 leaves the intervals out"
-        )
+    check_resamples(config.resamples)
     if config.seed < 0:
         raise UsageError(f"`--seed {config.seed}`: must be at least 0", "as in 0")
     refuse_file("--html", config.report, config.force)

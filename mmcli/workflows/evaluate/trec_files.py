@@ -25,7 +25,8 @@ def read_qrels(path: str, ids: Iterable[str]) -> Judged:
     """Judgements `{query id: {target id: gain}}` of a TREC file: query, iteration, target, gain.
 
     ids: of the items; others are kept as they stand. Raises BadInput, naming the line, for one
-    that has no four columns or no number in the last, and when no query is an item's id.
+    that has no four columns or no number in the last, or that judges anew, and when no query is an
+    item's id.
     """
     known = set(ids)
 
@@ -46,12 +47,29 @@ def read_qrels(path: str, ids: Iterable[str]) -> Judged:
             raise BadInput(
                 f"{where}: gain `{words[3]}` is not a number", "a line is QUERY 0 ID GAIN"
             )
-        judged.setdefault(item(words[0]), {})[item(words[2])] = gain
+        targets, target = judged.setdefault(item(words[0]), {}), item(words[2])
+        if targets.get(target, gain) != gain:
+            raise BadInput(
+                f"{where}: `{words[2]}` was judged {targets[target]:g} for `{words[0]}` before",
+                "a query judges a target once",
+            )
+        targets[target] = gain
     if not known & judged.keys():
         raise BadInput(
             f"`{path}` names no query that is an item's id", "its first column is the query's item"
         )
     return judged
+
+
+def unknown_ids(judged: Mapping[str, Mapping[str, float]], ids: Iterable[str]) -> list[str]:
+    """What must be said of judgements whose ids are of no item: they make every score too high."""
+    known = set(ids)
+    queries = len(judged.keys() - known)
+    targets = {t for found in judged.values() for t, gain in found.items() if gain > 0} - known
+    told = [f"{queries} queries"] * bool(queries) + [f"{len(targets)} targets"] * bool(targets)
+    if not told:
+        return []
+    return [f"{' and '.join(told)} of the judgements are no items: they were passed over"]
 
 
 def transposed(judged: Mapping[str, Mapping[str, float]]) -> Judged:

@@ -24,6 +24,7 @@ from mmcli.metrics.classification import (
 from mmcli.metrics.statistics import LEVEL, bootstrap_means
 from mmcli.store.reader import Store
 from mmcli.workflows.class_prompts import check_prompts, class_vectors, read_classes
+from mmcli.workflows.evaluate.resampling import check_resamples, interval_warnings
 from mmcli.workflows.evaluate.rows import choose_rows, column_codes, column_groups
 from mmcli.workflows.evaluate.vectors import Side, load_side, open_aligner, resolve_name
 from mmcli.workflows.output_files import refuse_file
@@ -128,6 +129,7 @@ def evaluate_zeroshot(
         **_scores(config, store, found),
         "warnings": [*read_by.warnings, *seen_warning(aligner, store, chosen.rows)],
     }
+    report["warnings"] += interval_warnings(config.bootstrap, report["intervals"]["drawn"])
     unknown = len(side.rows) - len(found.scored) - report["without_label"]
     report["with_unknown_label"] = unknown
     if unknown:
@@ -143,10 +145,7 @@ def evaluate_zeroshot(
 
 def _check(config: ZeroshotConfig) -> None:
     check_prompts(config.prompts)
-    if config.bootstrap < 0:
-        raise UsageError(
-            f"`--bootstrap {config.bootstrap}`: must be at least 0", "0 leaves the intervals out"
-        )
+    check_resamples(config.bootstrap)
     if not 0 < config.scale < float("inf"):
         raise UsageError(f"`--scale {config.scale}`: must be above 0", "CLIP was trained with 100")
     refuse_file("--html", config.html, config.force)
@@ -212,6 +211,7 @@ def _scores(config: ZeroshotConfig, store: Store, found: Predicted) -> dict[str,
             "level": LEVEL,
             "resamples": config.bootstrap,
             "groups": config.splits.group_by,
+            "drawn": len(rows) if groups is None else int(groups.max(initial=-1)) + 1,
             "seed": config.seed,
         },
         "chance_accuracy": 1 / n,
