@@ -1,6 +1,7 @@
 """`mmcli align` as a user runs it: train, apply, resume, refuse."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -274,3 +275,16 @@ def test_hard_negatives_and_positives_by_column(run_here: Run, tmp_path: Path) -
     report = json.loads(done.stdout)
     assert report["chosen"]["hard_negatives"] == 2
     assert "by cause" in report["splits"]
+
+
+def test_a_store_is_not_aligned_onto_itself(run_here: Run, store: Path, tmp_path: Path) -> None:
+    base = ("align", "train", store, "-o", "a", "--between", "text,image", "-q")
+    assert run_here(*base, "--method", "linear:ridge").returncode == 0
+    shutil.copytree(store, tmp_path / "s")
+    (tmp_path / "link").symlink_to("s")
+    before = (tmp_path / "s/manifest.json").read_bytes()
+    for output in ("s", "link"):
+        done = run_here("align", "apply", "a", "s", "-o", output, "--force")
+        assert done.returncode == 3 and f"`-o {output}` is the input itself" in done.stderr
+    assert (tmp_path / "s/manifest.json").read_bytes() == before
+    assert run_here("verify", "s").returncode == 0

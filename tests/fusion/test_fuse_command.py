@@ -151,6 +151,11 @@ def test_fused_embeddings_are_a_store(tmp_path: Path, run_here: Any) -> None:
     assert (vectors[~has] == 0).all() and vectors[has].std() > 0
     assert "label" in fused.columns and "has_text" not in fused.columns
     assert fused.keys["fused"]["space"] == json.loads(done.stdout)["space"]
+    (tmp_path / "link").symlink_to(store)
+    for output in (store, "link"):
+        done = run_here("fuse", "apply", "m", store, "-o", output, "--force")
+        assert done.returncode == 3 and f"`-o {output}` is the input itself" in done.stderr
+    assert run_here("verify", store).returncode == 0 and "text" in Store.open(store).keys
 
 
 def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(tmp_path: Path) -> None:
