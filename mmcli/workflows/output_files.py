@@ -1,9 +1,11 @@
 """Whether an output may be written where the user said, asked before anything slow begins."""
 
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 from mmcli.core.errors import BadInput
+from mmcli.store.manifest import MANIFEST, inspect_manifest, kind_of
 
 
 def refuse_file(option: str, path: str | None, force: bool) -> None:
@@ -33,3 +35,46 @@ def refuse_input(output: str | Path, inputs: Iterable[str | Path]) -> None:
             raise BadInput(f"`-o {output}` is the input itself", "choose another `-o`")
         if path.is_file() and place.samefile(path.resolve().parent):
             raise BadInput(f"the input `{name}` lies in `-o {output}`", "choose another `-o`")
+
+
+def refuse_folder(output: Path, inputs: Iterable[str | Path], force: bool) -> None:
+    """Raise BadInput unless a plain folder may take the place of what is there.
+
+    inputs: what is read for it, which must not lie there. A directory of mmcli is never replaced.
+    """
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return
+    place = output.resolve()
+    for name in inputs:
+        if place in [Path(name).resolve(), *Path(name).resolve().parents]:
+            raise BadInput(f"`-o {output}` is or holds the input `{name}`", "choose another `-o`")
+    kind = mmcli_kind(output)
+    if kind:
+        raise BadInput(f"`{output}` holds something else ({kind})", "choose another `-o`")
+    if not force:
+        raise BadInput(f"`{output}` is not empty", "choose another `-o`, or use `--force`")
+
+
+def clear_folder(output: Path) -> None:
+    """Remove what `refuse_folder` has let pass."""
+    if output.exists():
+        shutil.rmtree(output) if output.is_dir() else output.unlink()
+
+
+def mmcli_kind(folder: Path) -> str:
+    """`mmcli.store` and so on, of a directory that has a manifest of mmcli; else ""."""
+    if not (folder / MANIFEST).is_file():
+        return ""
+    try:
+        kind = kind_of(inspect_manifest(folder)[0])
+    except BadInput:  # another program's, or beyond reading
+        return ""
+    return kind if kind.startswith("mmcli.") else ""
+
+
+def local_folder(reference: str) -> list[Path]:
+    """The directory that an encoder's reference names, `local:DIR` or `model:DIR#KEY`, if any."""
+    scheme, _, rest = reference.partition(":")
+    if scheme not in ("local", "model"):
+        return []
+    return [Path(rest.partition("#")[0] if scheme == "model" else rest).expanduser()]

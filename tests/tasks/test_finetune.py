@@ -121,6 +121,32 @@ def test_a_merged_tower_is_a_plain_folder(tuned: Path, tmp_path: Path) -> None:
     assert (vectors[0] - vectors[1]).abs().max() < 1e-5
 
 
+def test_nothing_that_is_read_is_replaced(
+    tuned: Path, posts: Path, clip: Path, tmp_path: Path
+) -> None:
+    """`--force` replaces an output, never a model, its base, a store or a table it is made of."""
+    link, inner = tmp_path / "link", tuned / "manifest.json"
+    link.symlink_to(tuned)
+    kept = {place: sorted(place.rglob("*")) for place in (tuned, clip, posts.parent)}
+    for output in (tuned, link, tuned.parent, clip, clip.parent):
+        with pytest.raises(BadInput, match="is or holds the input"):
+            merge(MergeConfig(str(tuned), str(output), tower="text", force=True))
+    extract_with(f"local:{clip}", posts, tmp_path / "store")
+    with pytest.raises(BadInput, match="holds something else"):
+        merge(MergeConfig(str(tuned), str(tmp_path / "store"), tower="text", force=True))
+    for told in ({"pretrained": str(tuned)}, {"encoders": {"text": (f"model:{tuned}#text",)}}):
+        with pytest.raises(BadInput, match="is the input itself"):
+            finetune(config_of(posts, link, clip, force=True, **told))
+    with pytest.raises(BadInput, match="lies in `-o"):
+        extract(ExtractConfig(str(tmp_path / "store/items-00000.parquet"),
+                              str(tmp_path / "store"), force=True))  # fmt: skip
+    predict(PredictConfig(str(tuned), str(posts), str(tmp_path / "p"), source=EXACT))
+    own = str(tmp_path / "p" / read_manifest(tmp_path / "p")["items"])
+    with pytest.raises(BadInput, match="lies in `-o"):
+        predict(PredictConfig(str(tuned), own, str(tmp_path / "p"), source=EXACT, force=True))
+    assert inner.is_file() and kept == {place: sorted(place.rglob("*")) for place in kept}
+
+
 def test_an_adapter_is_a_peft_folder(tuned: Path, clip: Path, tmp_path: Path) -> None:
     merge(MergeConfig(str(tuned), str(tmp_path / "adapter"), tower="text", adapter=True))
     config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
