@@ -28,6 +28,7 @@ from mmcli.workflows.finetune.config import FinetuneConfig, Listeners
 from mmcli.workflows.finetune.curve import learning_curve
 from mmcli.workflows.finetune.dry import dry_run
 from mmcli.workflows.finetune.features import failure_lines, is_store, open_features
+from mmcli.workflows.finetune.learning_keys import check_encoders
 from mmcli.workflows.finetune.leave_out import OPTION as LEAVE_OUT
 from mmcli.workflows.finetune.leave_out import leave_out, turns_of
 from mmcli.workflows.finetune.plan import Plan, fingerprint, plan_run, told
@@ -78,7 +79,7 @@ def run(config: FinetuneConfig, listeners: Listeners | None = None) -> dict[str,
     check_artifact_output(Path(config.output), KIND, config.force, config.resume)
     _check_source(config, spec)
     if config.dry_run:
-        return dry_run(config, spec)
+        return dry_run(config, plan, _opened(config, spec, plan))
     with ArtifactWriter(
         config.output,
         KIND,
@@ -134,6 +135,7 @@ def _train(
 ) -> tuple[dict[str, Any], Contest, Tuned | None, Any, Analysis, str]:
     data = load_fuse_data(store, _data_config(config, spec, store), config.device, config.precision)
     check_values(config, data, store)
+    check_encoders(plan, store, data)
     data, specs, own = unimodal_labels(config, data, store, plan.methods, listeners.message)
     column = str(config.options.get(LEAVE_OUT, ""))
     turns = turns_of(data, store, column, config.splits) if column else []
@@ -304,6 +306,17 @@ def _check_source(config: FinetuneConfig, spec: TaskSpec) -> None:
         told = _data_config(config, spec, rows)
         train = split_rows(rows, told.splits, train=True).rows("train")
         check_trainable(read_labels(rows, told.label), train)
+
+
+def _opened(config: FinetuneConfig, spec: TaskSpec, plan: Plan) -> tuple[Store, FuseData] | None:
+    """A store that is given as the data, checked as for a run; None for a source."""
+    if not is_store(config.data):
+        return None
+    store = Store.open(config.data, config.verify)
+    data = load_fuse_data(store, _data_config(config, spec, store), config.device, config.precision)
+    check_values(config, data, store)
+    check_encoders(plan, store, data)
+    return store, data
 
 
 def _data_config(config: FinetuneConfig, spec: TaskSpec, store: Store) -> FuseDataConfig:
