@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from mmcli.core.errors import BadInput
+from mmcli.core.errors import BadInput, UsageError
 from mmcli.store.manifest import MANIFEST, inspect_manifest, kind_of
 
 
@@ -17,8 +17,33 @@ def refuse_file(option: str, path: str | None, force: bool) -> None:
         raise BadInput(f"`{option} {path}` is a directory", "name a file")
     if not place.parent.is_dir():
         raise BadInput(f"`{option} {path}`: its directory does not exist", "make it first")
+    refuse_inside(option, place)
     if place.exists() and not force:
         raise BadInput(f"`{path}` already exists", "`--force` replaces it")
+
+
+def refuse_page(path: str | None, force: bool) -> None:
+    """`refuse_file` for `--html`, whose name must say what it is. Raises UsageError, BadInput."""
+    if path is not None and Path(path).suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"`--html {path}` is not named *.html", "a page is HTML")
+    refuse_file("--html", path, force)
+
+
+def refuse_inside(option: str, place: Path) -> None:
+    """Raise BadInput for a file among those of mmcli.
+
+    Data that were synthesised are where people work: there only what the manifest names is kept.
+    """
+    real = place.resolve()
+    for folder in real.parents:
+        kind = mmcli_kind(folder)
+        if kind == "mmcli.data":
+            named = inspect_manifest(folder)[0].get("files") or {}
+            kind = kind if real.relative_to(folder).as_posix() in named else ""
+        if kind:
+            raise BadInput(
+                f"`{option} {place}` lies in a directory of mmcli ({kind})", "write it beside it"
+            )
 
 
 def refuse_input(output: str | Path, inputs: Iterable[str | Path]) -> None:

@@ -246,6 +246,12 @@ def test_the_gallery(index: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="already exists"):
         ask(index, text("x"), html=str(page))
     ask(index, text("x"), html=str(page), force=True)
+    with pytest.raises(UsageError, match="is not named"):
+        ask(index, text("x"), html=str(index / "items.parquet"), force=True)
+    (page.parent / "link").symlink_to(index)
+    for place in (index / "page.html", page.parent / "link/query/page.htm"):
+        with pytest.raises(BadInput, match=r"in a directory of mmcli \(mmcli.index\)"):
+            ask(index, text("x"), html=str(place), force=True)
 
 
 def test_a_flipped_byte_is_refused(copy: Path) -> None:

@@ -203,7 +203,7 @@ def test_a_store_of_vectors_alone(clip: Path, tmp_path: Path) -> None:
     trained: list[Any] = []
     listeners = Listeners(progress=lambda done, total: trained.append(done))
     for dry in (True, False):
-        with pytest.raises(BadInput, match="key `text` of .* `made-text`"):
+        with pytest.raises(BadInput, match=r"key `text` of .* `made-text`"):
             finetune(replace(asked, dry_run=dry, strategy=LORA), listeners)
     assert not trained and not (tmp_path / "m").exists()
 

@@ -25,7 +25,7 @@ from mmcli.store.manifest import MANIFEST, file_path, read_manifest
 from mmcli.store.parquet import open_parquet, read_rows
 from mmcli.tasks.streams_decode import kept
 from mmcli.tasks.streams_scores import Said, compared, summarised
-from mmcli.workflows.output_files import refuse_file
+from mmcli.workflows.output_files import refuse_page
 
 KIND = "mmcli.predictions"
 #: What the manifest calls the segments.
@@ -87,7 +87,7 @@ def evaluate_events(
         raise UsageError(
             f"`--bootstrap {config.bootstrap}`: must be at least 0", "0 leaves the intervals out"
         )
-    refuse_file("--html", config.html, config.force)
+    refuse_page(config.html, config.force)
     mine = read_timed(config.predictions, config.verify)
     rows = [i for i, truth in enumerate(mine.truth) if truth is not None]
     if not rows:

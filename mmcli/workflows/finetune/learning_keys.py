@@ -1,6 +1,6 @@
 """The keys of a store whose towers learn, and how to ask for their encoders again.
 
-Opens no file and loads no weights, so that what cannot be tuned is known before anything is trained.
+Loads no weights, so that what cannot be tuned is known before anything is trained.
 """
 
 from mmcli.core.errors import BadInput, UsageError

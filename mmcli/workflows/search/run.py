@@ -11,10 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmcli.core.errors import BadInput, SpaceMismatch, UsageError
+from mmcli.core.errors import SpaceMismatch, UsageError
 from mmcli.engine.device import check_words
 from mmcli.index.layout import check, open_index, query_files
 from mmcli.index.living import item_files, living_files, narrow, open_items, open_vectors
+from mmcli.workflows.output_files import refuse_page
 from mmcli.workflows.queries.file import Query, QueryPart
 from mmcli.workflows.search.collapse import keep_best, search_groups
 from mmcli.workflows.search.result_rows import display_name, order_columns, result_row
@@ -82,8 +83,7 @@ def search(config: SearchConfig) -> SearchResult:
         from mmcli.workflows.search.rerank import check_rerankable
 
         check_rerankable(config.queries, config.k, config.rerank_top)
-    if config.html:
-        _refuse_html(Path(config.html), config.force)
+    refuse_page(config.html, config.force)
     folder = Path(config.index)
     manifest = open_index(folder)
     kinds: set[str] = {part.kind for query in config.queries for part in query.parts}
@@ -212,12 +212,3 @@ def _columns(config: SearchConfig, items: Any) -> list[str]:
         return order_columns(items.columns, label)
     items.check_columns(config.columns)
     return list(dict.fromkeys(["id", *config.columns]))
-
-
-def _refuse_html(path: Path, force: bool) -> None:
-    if path.is_dir() or not (path.parent.is_dir() or str(path.parent) == ""):
-        raise BadInput(
-            f"`--html {path}`: not a file that can be written", "name a file in an existing folder"
-        )
-    if path.exists() and not force:
-        raise BadInput(f"`{path}` already exists", "`--force` replaces it")
