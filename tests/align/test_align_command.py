@@ -195,6 +195,15 @@ def test_nothing_is_overwritten_and_a_dry_run_writes_nothing(
     assert len(list((tmp_path / "a").iterdir())) == 7
 
 
+def test_options_that_a_method_does_not_read_are_named(run_here: Run, store: Path) -> None:
+    base = ("align", "train", store, "-o", "a", "--between", "text,image", "-n")
+    done = run_here(*base, "--epochs", 5, "--lr", 3, "--anchor", "text", "--warmup", 0.1)
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("warning: ")]
+    assert line == "warning: `--epochs`, `--lr` are not read by linear" and done.returncode == 0
+    done = run_here(*base, "--method", "contrastive", "--epochs", 5, "--lr", 0.1)
+    assert "warning" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
