@@ -268,6 +268,8 @@ def test_tricks_together_still_train(posts: Path, clip: Path, tmp_path: Path) ->
         ({"strategy": {"": "lore"}}, UsageError, "lore"),
         ({"strategy": {"smell": "lora"}}, UsageError, "smell"),
         ({"quality": "good"}, UsageError, "good"),
+        ({"options": {"nope": "1"}}, UsageError, "`--task classification` knows no `nope`"),
+        ({"options": {"tabular": "x"}}, UsageError, "`--set tabular=x`"),
         ({"label": "mood"}, BadInput, "mood"),
         ({"data": "nowhere.jsonl"}, BadInput, "nowhere.jsonl"),
         ({"shots": (1,), "task": "event"}, UsageError, "--shots"),

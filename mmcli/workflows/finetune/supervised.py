@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mmcli.core.errors import UsageError, naming
-from mmcli.core.registry import load_attribute
+from mmcli.core.registry import load_attribute, suggestion
 from mmcli.data.labels import LabelOptions, check_trainable, read_labels
 from mmcli.data.splits import split_rows
 from mmcli.engine.device import place, probe
@@ -39,6 +39,8 @@ from mmcli.workflows.finetune.scalars import SCALARS, scalars_file
 from mmcli.workflows.finetune.source_rows import SourceRows, open_rows
 from mmcli.workflows.finetune.tune import tune
 from mmcli.workflows.finetune.tuned import Tuned
+from mmcli.workflows.finetune.unimodal import OPTION as UNIMODAL
+from mmcli.workflows.finetune.unimodal import WEIGHT as UNIMODAL_WEIGHT
 from mmcli.workflows.finetune.unimodal import unimodal_labels
 from mmcli.workflows.fuse.contest import (
     LATE_MEAN,
@@ -60,6 +62,8 @@ from mmcli.workflows.fuse.parts import worth
 from mmcli.workflows.fuse.race import race, raced_once
 from mmcli.workflows.fuse.report import scored, verdict_lines
 
+#: What `--set`, or an option of that name, may say.
+_SETTINGS = ("tabular", "layers", LEAVE_OUT, UNIMODAL, UNIMODAL_WEIGHT)
 _MEASURES = {
     "sentiment": "mmcli.tasks.sentiment:measures",
     "classification": "mmcli.tasks.classification:measures",
@@ -75,6 +79,7 @@ def run(config: FinetuneConfig, listeners: Listeners | None = None) -> dict[str,
     began = time.monotonic()
     listeners = listeners or Listeners()
     spec = TASKS.get(config.task)
+    _check_settings(config)
     plan = plan_run(config, spec)
     check_artifact_output(Path(config.output), KIND, config.force, config.resume)
     _check_source(config, spec)
@@ -295,6 +300,17 @@ def _left(config: FinetuneConfig, began: float, share: float) -> float | None:
     if config.time_limit_s is None:
         return None
     return max(1.0, share * config.time_limit_s - (time.monotonic() - began))
+
+
+def _check_settings(config: FinetuneConfig) -> None:
+    """Raise UsageError for a setting that these tasks do not read."""
+    for name, value in config.options.items():
+        if name not in _SETTINGS:
+            raise UsageError(
+                f"`--task {config.task}` knows no `{name}`", suggestion(name, _SETTINGS)
+            )
+        if name in _SETTINGS[:2] and isinstance(value, str):  # `--set`, which has no lists
+            raise UsageError(f"`--set {name}={value}`", f"write `--{name} {value}`")
 
 
 def _check_source(config: FinetuneConfig, spec: TaskSpec) -> None:
