@@ -12,7 +12,8 @@ class MethodSpec:
     fit: `module:function` that takes `(features, options, run)` and returns a `Fitted`. example:
     `module:function` that gives the lines of an example in numbers. variants: what may follow the
     name after a colon; the first is the default. sequence: it reads tokens, patches or frames.
-    iterative: it trains step by step, and can be resumed.
+    iterative: it trains step by step, and can be resumed. reads: the fields of `AlignOptions` that
+    change what it does; of others that a user gives, `align train` says that they do not.
     """
 
     name: str
@@ -25,7 +26,11 @@ class MethodSpec:
     variants: tuple[str, ...] = ()
     sequence: bool = False
     iterative: bool = True
+    reads: tuple[str, ...] = ()
 
+
+_STEPS = ("epochs", "batch", "lr", "weight_decay", "warmup", "ema", "clip", "patience")
+_TOWERS = ("tower", "hidden", "dropout")
 
 METHODS: Registry[MethodSpec] = Registry(
     "method",
@@ -41,6 +46,7 @@ METHODS: Registry[MethodSpec] = Registry(
             "mmcli.align.examples:linear",
             variants=("auto", "ridge", "kernel", "procrustes", "cca"),
             iterative=False,
+            reads=("anchor",),
         ),
         MethodSpec(
             "contrastive",
@@ -51,6 +57,7 @@ METHODS: Registry[MethodSpec] = Registry(
             "x_m (batch, dim_m) -> unit vectors (batch, dim) of each modality, loss ()",
             "mmcli.align.examples:contrastive",
             variants=("infonce", "sigmoid"),
+            reads=(*_STEPS, *_TOWERS, "dim", "temperature", "hard_negatives", "chunk"),
         ),
         MethodSpec(
             "dual",
@@ -62,6 +69,7 @@ METHODS: Registry[MethodSpec] = Registry(
             "in one space (batch, dim_a + dim_b)",
             "mmcli.align.examples:dual",
             variants=("mmd", "moments", "transport"),
+            reads=(*_STEPS, *_TOWERS, "cycle_weight", "match_weight"),
         ),
         MethodSpec(
             "cross-attention",
@@ -72,6 +80,10 @@ METHODS: Registry[MethodSpec] = Registry(
             "x (batch, length_x, dim_x), y (batch, length_y, dim_y) -> scores (batch,)",
             "mmcli.align.examples:cross_attention",
             sequence=True,
+            reads=(
+                *(*_STEPS, "dim", "hidden", "dropout", "layers", "heads"),
+                *("temperature", "hard_negatives"),
+            ),
         ),
     ),
 )

@@ -29,15 +29,15 @@ class MappedKey:
         self._path = store.path
         self._starts: list[int] = []
         self.shards: list[Array] = []
-        for start, rows, _, files in store.iter_shards():
-            dtype = np.dtype(DTYPES[entry["dtype"]]).newbyteorder("<")
-            if rows == 0:
+        dtype = np.dtype(DTYPES[entry["dtype"]]).newbyteorder("<")
+        for shard in store.shards:
+            if shard.rows == 0:
                 continue
-            offset = data_offset(files[key], "embeddings")
-            self.shards.append(
-                np.memmap(files[key], dtype, "r", offset=offset, shape=(rows, self.dim))
-            )
-            self._starts.append(start)
+            path = store.tensors(shard, key).path  # whose shape and type are those of the manifest
+            offset = data_offset(path, "embeddings")
+            shape = (shard.rows, self.dim)
+            self.shards.append(np.memmap(path, dtype, "r", offset=offset, shape=shape))
+            self._starts.append(shard.start)
 
     def take(self, rows: Array) -> Array:
         """float32 `(len(rows), dim)`, the rows in the order given."""

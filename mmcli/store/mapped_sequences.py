@@ -10,7 +10,7 @@ import numpy as np
 from mmcli.core.errors import BadInput
 from mmcli.store.reader import Store
 from mmcli.store.records import DTYPES, Array
-from mmcli.store.tensors import TensorFile, data_offset
+from mmcli.store.tensors import data_offset
 
 
 class MappedSequences:
@@ -28,18 +28,18 @@ class MappedSequences:
         self.dim = 0
         self._starts: list[int] = []
         self._shards: list[tuple[Array, Array]] = []
-        for start, rows, _, files in store.iter_shards():
-            if rows == 0:
+        for shard in store.shards:
+            if shard.rows == 0:
                 continue
-            file = TensorFile(files[key])
+            file = store.tensors(shard, key)
             shape = file.shape("values")
             dtype = np.dtype(DTYPES[file.dtype("values")]).newbyteorder("<")
             self.dim = int(shape[1])
             values: Array = np.zeros(shape, dtype)
             if shape[0]:  # an empty array cannot be mapped
-                offset = data_offset(files[key], "values")
-                values = np.memmap(files[key], dtype, "r", offset=offset, shape=shape)
-            self._starts.append(start)
+                offset = data_offset(file.path, "values")
+                values = np.memmap(file.path, dtype, "r", offset=offset, shape=shape)
+            self._starts.append(shard.start)
             self._shards.append((file.read("offsets"), values))
 
     def lengths(self) -> Array:

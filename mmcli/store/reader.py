@@ -149,7 +149,7 @@ class Store:
                 values = file.read([column]).column(column).to_pylist()
                 found[shard.start : stop] = [bool(value) for value in values]
             else:
-                vectors = self._tensors(shard, key).read("embeddings")
+                vectors = self.tensors(shard, key).read("embeddings")
                 found[shard.start : stop] = vectors.any(axis=1)
         return found
 
@@ -166,7 +166,7 @@ class Store:
         """First row and vectors, float32 `(at most batch, dim)`; a batch never spans two shards."""
         self.key(key)
         for shard in self.shards:
-            file = self._tensors(shard, key)
+            file = self.tensors(shard, key)
             for at in range(0, shard.rows, batch):
                 vectors = file.read("embeddings", at, min(at + batch, shard.rows))
                 yield shard.start + at, vectors.astype(np.float32, copy=False)
@@ -177,7 +177,7 @@ class Store:
         if not 0 <= row < self.rows:
             raise IndexError(f"row {row} of {self.rows}")
         shard = self.shards[bisect_right([s.start for s in self.shards], row) - 1]
-        file = self._tensors(shard, key)
+        file = self.tensors(shard, key)
         at = row - shard.start
         start, stop = (int(v) for v in file.read("offsets", at, at + 2))
         return file.read("values", start, stop).astype(np.float32, copy=False)
@@ -186,7 +186,7 @@ class Store:
         """First row, values `(total, dim)` and offsets `(rows + 1,)`, a shard at a time."""
         self._needs_sequence(key)
         for shard in self.shards:
-            file = self._tensors(shard, key)
+            file = self.tensors(shard, key)
             yield shard.start, file.read("values"), file.read("offsets")
 
     def _needs_sequence(self, key: str) -> None:
@@ -203,7 +203,7 @@ class Store:
         for shard in self.shards:
             self._parquet(shard)
             for key in self.keys:
-                self._tensors(shard, key)
+                self.tensors(shard, key)
 
     def _parquet(self, shard: StoreShard) -> pq.ParquetFile:
         path = file_path(self.path, shard.items)
@@ -218,7 +218,8 @@ class Store:
             raise BadInput(f"`{path}` has no column `id`", "every item has one, as a string")
         return file
 
-    def _tensors(self, shard: StoreShard, key: str) -> TensorFile:
+    def tensors(self, shard: StoreShard, key: str) -> TensorFile:
+        """The file of a shard's key. Raises BadInput when its header does not fit the manifest."""
         entry = self.keys[key]
         file = TensorFile(file_path(self.path, shard.keys[key]))
         shape, dtype = file.shape("embeddings"), file.dtype("embeddings")

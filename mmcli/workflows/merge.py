@@ -14,6 +14,7 @@ from mmcli.engine.device import Placement
 from mmcli.store.manifest import file_path, read_manifest
 from mmcli.tasks.tuned_encoder import KIND, apply_tower
 from mmcli.tuning.registry import STRATEGIES
+from mmcli.workflows.output_files import clear_folder, local_folder, refuse_folder
 
 #: Files of a model folder that are neither weights nor written by `save_pretrained`.
 _BESIDE = ("tokenizer*", "vocab*", "merges*", "special_tokens*", "preprocessor_config.json",
@@ -60,11 +61,8 @@ def merge(config: MergeConfig) -> dict[str, Any]:
     key = config.tower or next(iter(towers))
     if key not in towers:
         raise UsageError(f"`{folder}` has no tower `{key}`", suggestion(key, towers))
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        if not config.force:
-            raise BadInput(f"`{output}` is not empty", "choose another `-o`, or use `--force`")
-        shutil.rmtree(output) if output.is_dir() else output.unlink()
     tower = towers[key]
+    refuse_folder(output, [folder, *local_folder(tower["reference"])], config.force)
     if not tower.get("file"):
         raise BadInput(
             f"tower `{key}` of `{folder}` did not learn", f"it is `{tower['reference']}` as it is"
@@ -78,6 +76,7 @@ def merge(config: MergeConfig) -> dict[str, Any]:
         tower["reference"], tower["modality"], EncoderOptions(), Placement("cpu", "float32")
     )
     file = file_path(folder, tower["file"])
+    clear_folder(output)
     if config.adapter:
         tuned = apply_tower(encoder, tower, file, merge=False)
         tuned.save_peft(output, tower["reference"])

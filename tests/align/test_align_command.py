@@ -1,6 +1,7 @@
 """`mmcli align` as a user runs it: train, apply, resume, refuse."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +195,15 @@ def test_nothing_is_overwritten_and_a_dry_run_writes_nothing(
     assert len(list((tmp_path / "a").iterdir())) == 7
 
 
+def test_options_that_a_method_does_not_read_are_named(run_here: Run, store: Path) -> None:
+    base = ("align", "train", store, "-o", "a", "--between", "text,image", "-n")
+    done = run_here(*base, "--epochs", 5, "--lr", 3, "--anchor", "text", "--warmup", 0.1)
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("warning: ")]
+    assert line == "warning: `--epochs`, `--lr` are not read by linear" and done.returncode == 0
+    done = run_here(*base, "--method", "contrastive", "--epochs", 5, "--lr", 0.1)
+    assert "warning" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
@@ -274,3 +284,16 @@ def test_hard_negatives_and_positives_by_column(run_here: Run, tmp_path: Path) -
     report = json.loads(done.stdout)
     assert report["chosen"]["hard_negatives"] == 2
     assert "by cause" in report["splits"]
+
+
+def test_a_store_is_not_aligned_onto_itself(run_here: Run, store: Path, tmp_path: Path) -> None:
+    base = ("align", "train", store, "-o", "a", "--between", "text,image", "-q")
+    assert run_here(*base, "--method", "linear:ridge").returncode == 0
+    shutil.copytree(store, tmp_path / "s")
+    (tmp_path / "link").symlink_to("s")
+    before = (tmp_path / "s/manifest.json").read_bytes()
+    for output in ("s", "link"):
+        done = run_here("align", "apply", "a", "s", "-o", output, "--force")
+        assert done.returncode == 3 and f"`-o {output}` is the input itself" in done.stderr
+    assert (tmp_path / "s/manifest.json").read_bytes() == before
+    assert run_here("verify", "s").returncode == 0

@@ -1,6 +1,6 @@
 """The contract of every alignment method of the registry that maps vectors."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from mmcli.data.splits import SplitOptions
 from mmcli.store.reader import Store
 from mmcli.workflows.align.data import AlignData, DataConfig, load_data
 from mmcli.workflows.align.train import TrainConfig, train
+from tests.align.bound_pairs import bound_pairs
 from tests.align.making import planted
 
 NAMES = [
@@ -61,6 +62,30 @@ def test_towers_are_unit_vectors_of_one_width_and_batches_do_not_matter(
         np.testing.assert_allclose(singly, vectors, atol=1e-5)
         empty = tower.apply(part.take(rows[:0]))
         assert empty.shape == (0, tower.dim)
+
+
+class Told(AlignOptions):
+    """Options that remember which of them were read."""
+
+    def __getattribute__(self, name: str) -> Any:
+        vars(Told).get("read", set()).add(name)
+        return super().__getattribute__(name)
+
+
+@pytest.mark.parametrize("method", [spec.name for spec in METHODS])
+def test_the_registry_names_the_options_that_a_method_reads(
+    method: str, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = METHODS.get(method)
+    if spec.sequence:
+        store = bound_pairs(tmp_path / "pairs", 60)
+    data = load_data(Store.open(store), DataConfig(("text", "image")), sequence=spec.sequence)
+    read: set[str] = set()
+    monkeypatch.setattr(Told, "read", read, raising=False)
+    for variant in spec.variants or ("",):
+        options = Told(variant=variant, epochs=1, batch=16, hidden=16)
+        load_attribute(spec.fit)(data.features, options, FitRun())
+    assert (read & {field.name for field in fields(AlignOptions)}) - {"variant"} == set(spec.reads)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -192,6 +192,11 @@ def test_import_refuses(run_here: Run, tmp_path: Path) -> None:
     command = ("store", "import", "-o", "s")
     np.save(tmp_path / "v.npy", np.eye(3, dtype=np.float32))
     refused(run_here(*command, "v.npy"), "--key image", code=2)
+    (tmp_path / "junk.npy").write_text("abc\n")
+    refused(run_here(*command, "junk.npy", "--key", "image"), "`junk.npy` is no npy file", "np.sav")
+    (tmp_path / "i.csv").write_text("id,has_image\na,1\nb,0\nc,1\n")
+    refused(run_here(*command, "v.npy", "--key", "image", "--items", "i.csv"),
+            "`has_image` is int64, not bool", "true and false")  # fmt: skip
     np.save(tmp_path / "o.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     refused(run_here(*command, "o.npy", "--key", "image"), "`o.npy`")
     np.save(tmp_path / "i.npy", np.eye(3, dtype=np.int64))

@@ -162,6 +162,8 @@ def test_filter_refuses(run_here: Run, a: Path) -> None:
     refused(run_here(*filter_, "--where", "label ="), "syntax", code=2)
     refused(run_here(*filter_, "--where", "label = 9"), "no row", "--where")
     refused(run_here(*filter_, "--sample", 99), "only 15 rows")
+    for word in ("nan", "inf", "-1"):
+        refused(run_here(*filter_, f"--sample={word}"), f"`--sample {word}` is no number", code=2)
     refused(run_here(*filter_, "--keys", "imag"), "--keys imag", "`image`")
     refused(run_here(*filter_, "--has", "speech"), "--has speech")
     refused(run_here(*filter_, "--dedup", "image:2"), "no cosine", code=2)

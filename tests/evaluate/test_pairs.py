@@ -53,6 +53,9 @@ def test_what_has_no_pairs_is_said(store: Path, tmp_path: Path) -> None:
     out = str(tmp_path / "x.parquet")
     with pytest.raises(UsageError, match="the table is Parquet"):
         evaluate_pairs(PairsConfig(str(store), "text", "image", str(tmp_path / "x.csv")))
+    with pytest.raises(BadInput, match=r"in a directory of mmcli \(mmcli.store\)"):
+        inside = str(store / "items-00000.parquet")
+        evaluate_pairs(PairsConfig(str(store), "text", "image", inside, force=True))
     with pytest.raises(UsageError, match="fits itself"):
         evaluate_pairs(PairsConfig(str(store), "text", "text", out))
     with pytest.raises(BadInput, match="no key `sound`"):

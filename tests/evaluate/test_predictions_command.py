@@ -86,6 +86,8 @@ def test_what_cannot_be_scored_is_said(three: Path, tmp_path: Path, run_here: Ru
         ((three, "--slice", "voice"), 3, "no column `voice`"),
         ((three, "--group-by", "voice"), 3, "no column `voice`"),
         ((three, "--html", "page.html"), 3, "already exists"),
+        ((three, "--html", three / "items.parquet", "--force"), 2, "is not named *.html"),
+        ((three, "--html", three / "report.html"), 3, "in a directory of mmcli (mmcli.predictions"),
         ((three, "--format", "yaml"), 2, "`--format yaml` is unknown"),
         ((three, "--items", "no.parquet"), 3, "no.parquet` is missing"),
     ):

@@ -128,6 +128,30 @@ def test_the_model_s_own_splits_count_on_its_own_store(tmp_path: Path, run_here:
     assert "this is no test" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "verb", [("fuse", "train"), ("finetune", "--task", "classification", "--quality", "fast")]
+)
+def test_a_model_of_either_verb_is_judged_by_its_own_splits(
+    verb: tuple[str, ...], tmp_path: Path, run_here: Any
+) -> None:
+    rows = 80
+    signs = np.where(np.arange(rows) % 3 > 0, 1.0, -1.0)
+    columns = {"label": ["no" if s < 0 else "yes" for s in signs],
+               "fold": [i % 4 for i in range(rows)]}  # fmt: skip
+    store = write_store(tmp_path / "store", {"text": bits(rows, 4, signs, 0)}, columns)
+    done = run_here(*verb, store, "-o", "m", "--label", "label", "--fold", 1, "--seeds", 1,
+                    "--epochs", 2)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    words = ("evaluate", "robustness", "m", store, "--corruption", "dropped", "--json")
+    done = run_here(*words)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["rows"], report["split"], report["warnings"]) == (20, "test", [])
+    report = json.loads(run_here(*words, "--fold", 2, "--split", "test").stdout)
+    assert "this is no test" in report["warnings"][0]
+    assert run_here("predict", "m", store, "-o", "p", "--split", "test").returncode == 0
+
+
 def test_without_val_or_test_rows_it_says_so(tmp_path: Path, run_here: Any) -> None:
     rows = Store.open(xor_store(tmp_path / "store", 80))
     vectors = {key: rows.load(key) for key in rows.keys}
@@ -161,6 +185,11 @@ def test_fused_embeddings_are_a_store(tmp_path: Path, run_here: Any) -> None:
     assert (vectors[~has] == 0).all() and vectors[has].std() > 0
     assert "label" in fused.columns and "has_text" not in fused.columns
     assert fused.keys["fused"]["space"] == json.loads(done.stdout)["space"]
+    (tmp_path / "link").symlink_to(store)
+    for output in (store, "link"):
+        done = run_here("fuse", "apply", "m", store, "-o", output, "--force")
+        assert done.returncode == 3 and f"`-o {output}` is the input itself" in done.stderr
+    assert run_here("verify", store).returncode == 0 and "text" in Store.open(store).keys
 
 
 def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(tmp_path: Path) -> None:

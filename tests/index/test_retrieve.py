@@ -246,6 +246,12 @@ def test_the_gallery(index: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="already exists"):
         ask(index, text("x"), html=str(page))
     ask(index, text("x"), html=str(page), force=True)
+    with pytest.raises(UsageError, match="is not named"):
+        ask(index, text("x"), html=str(index / "items.parquet"), force=True)
+    (page.parent / "link").symlink_to(index)
+    for place in (index / "page.html", page.parent / "link/query/page.htm"):
+        with pytest.raises(BadInput, match=r"in a directory of mmcli \(mmcli.index\)"):
+            ask(index, text("x"), html=str(place), force=True)
 
 
 def test_a_flipped_byte_is_refused(copy: Path) -> None:
@@ -303,6 +309,12 @@ def test_several_keys_share_an_index(store: Path, tmp_path: Path) -> None:
     assert (rows[0]["id"], rows[0]["modality"]) == ("p1", "text")
     assert {row["modality"] for row in rows} == {"text", "image"}
     assert index_info(str(path), "full")["modalities"] == {"text": 5, "image": 5}
+    build_index(IndexConfig(str(store), str(tmp_path / "one"), ("text",)))
+    for place, said in ((path, {"text", "image"}), (tmp_path / "one", {"text"})):
+        found = ask(place, text("a cup of coffee"), k=10, columns=("modality", "label"))
+        assert found.columns == ["rank", "score", "id", "modality", "label"]
+        assert {row["modality"] for row in found.rows} == said
+        assert list(found.rows[0]) == found.columns
 
 
 @pytest.mark.parametrize("factory", ["Bogus9", "PQ7", "IVF1024,Flat"])

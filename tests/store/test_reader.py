@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 from store_making import DIM, ROWS, SHARDS, make_store, shard
 
 from mmcli.core.errors import BadInput
+from mmcli.store.mapped import MappedKey
 from mmcli.store.reader import Store
 from mmcli.store.verification import verify_directory
 
@@ -107,6 +108,7 @@ def test_files_that_do_not_fit_the_manifest_name_both(tmp_path):
                "keys": {"image": "image-00000.safetensors"}}  # fmt: skip
     cases = (
         (good[:, :3], {}, r"image-00000.*F32 \[3, 3\].*manifest\.json.*F32 \[3, 4\]"),
+        (good, {"keys": {"image": {"dim": 5}}}, r"F32 \[3, 4\].*manifest\.json.*F32 \[3, 5\]"),
         (good.astype(np.float16), {}, r"F16 \[3, 4\].*manifest\.json.*F32 \[3, 4\]"),
         (good.astype(np.float64), {}, "is F64; a store holds F32 or F16"),
         (good, {"rows": 2, "shards": [a_shard]}, r"has 3 rows.*manifest\.json.*says 2"),
@@ -117,6 +119,9 @@ def test_files_that_do_not_fit_the_manifest_name_both(tmp_path):
             store = Store.open(tmp_path / str(number))
             store.items()
             store.load("image")
+        if "rows" not in changes:
+            with pytest.raises(BadInput, match=words):
+                MappedKey(store, "image")
         assert not verify_directory(tmp_path / str(number)).ok
 
 

@@ -25,6 +25,7 @@ from mmcli.workflows.predict.one import predict_one
 from mmcli.workflows.predict.run import PredictConfig, predict
 from mmcli.workflows.predict.source import SourceConfig
 from mmcli.workflows.runs import compare_runs
+from tests.fusion.making import bits, splits, write_store
 from tests.tasks.small_posts import config_of, tiny_clip, write_posts
 
 pytestmark = pytest.mark.usefixtures("few_resamples", "short_heads")
@@ -121,6 +122,32 @@ def test_a_merged_tower_is_a_plain_folder(tuned: Path, tmp_path: Path) -> None:
     assert (vectors[0] - vectors[1]).abs().max() < 1e-5
 
 
+def test_nothing_that_is_read_is_replaced(
+    tuned: Path, posts: Path, clip: Path, tmp_path: Path
+) -> None:
+    """`--force` replaces an output, never a model, its base, a store or a table it is made of."""
+    link, inner = tmp_path / "link", tuned / "manifest.json"
+    link.symlink_to(tuned)
+    kept = {place: sorted(place.rglob("*")) for place in (tuned, clip, posts.parent)}
+    for output in (tuned, link, tuned.parent, clip, clip.parent):
+        with pytest.raises(BadInput, match="is or holds the input"):
+            merge(MergeConfig(str(tuned), str(output), tower="text", force=True))
+    extract_with(f"local:{clip}", posts, tmp_path / "store")
+    with pytest.raises(BadInput, match="holds something else"):
+        merge(MergeConfig(str(tuned), str(tmp_path / "store"), tower="text", force=True))
+    for told in ({"pretrained": str(tuned)}, {"encoders": {"text": (f"model:{tuned}#text",)}}):
+        with pytest.raises(BadInput, match="is the input itself"):
+            finetune(config_of(posts, link, clip, force=True, **told))
+    with pytest.raises(BadInput, match="lies in `-o"):
+        extract(ExtractConfig(str(tmp_path / "store/items-00000.parquet"),
+                              str(tmp_path / "store"), force=True))  # fmt: skip
+    predict(PredictConfig(str(tuned), str(posts), str(tmp_path / "p"), source=EXACT))
+    own = str(tmp_path / "p" / read_manifest(tmp_path / "p")["items"])
+    with pytest.raises(BadInput, match="lies in `-o"):
+        predict(PredictConfig(str(tuned), own, str(tmp_path / "p"), source=EXACT, force=True))
+    assert inner.is_file() and kept == {place: sorted(place.rglob("*")) for place in kept}
+
+
 def test_an_adapter_is_a_peft_folder(tuned: Path, clip: Path, tmp_path: Path) -> None:
     merge(MergeConfig(str(tuned), str(tmp_path / "adapter"), tower="text", adapter=True))
     config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
@@ -161,6 +188,36 @@ def test_a_run_cut_off_three_times_gives_the_same_weights(
     finetune(replace(config, resume=True))
     for name in ("model.safetensors", "tower-image.safetensors", "tower-text.safetensors"):
         assert (tuned / name).read_bytes() == (tmp_path / "cut" / name).read_bytes(), name
+
+
+def test_a_store_of_vectors_alone(clip: Path, tmp_path: Path) -> None:
+    """It has nothing to embed, which a dry run does not ask for, and no encoder that is known."""
+    signs = np.where(np.arange(40) % 2, 1.0, -1.0)
+    columns = {"label": ["a", "b"] * 20, "split": splits(40)}
+    store = write_store(tmp_path / "store", {"text": bits(40, 4, signs, 0)}, columns)
+    asked = config_of(store, tmp_path / "m", clip, encoders={})
+    report = finetune(replace(asked, dry_run=True))
+    assert (report["items"], report["trainable"], report["towers"]) == (40, 0, {})
+    with pytest.raises(BadInput, match="no column `lable`"):
+        finetune(replace(asked, dry_run=True, label="lable"))
+    trained: list[Any] = []
+    listeners = Listeners(progress=lambda done, total: trained.append(done))
+    for dry in (True, False):
+        with pytest.raises(BadInput, match=r"key `text` of .* `made-text`"):
+            finetune(replace(asked, dry_run=dry, strategy=LORA), listeners)
+    assert not trained and not (tmp_path / "m").exists()
+
+
+def test_a_dry_run_on_a_store_shows_its_own_encoders(
+    posts: Path, clip: Path, tmp_path: Path
+) -> None:
+    extract_with(f"local:{clip}", posts, tmp_path / "store")
+    asked = config_of(tmp_path / "store", tmp_path / "m", clip, encoders={}, strategy=LORA)
+    report = finetune(replace(asked, dry_run=True))
+    (name,) = report["towers"]
+    assert name == "text:clip" and report["towers"][name]["strategy"] == "lora"
+    assert 0 < report["trainable"] < report["parameters"] and report["seconds_tuning"] > 0
+    assert "tokens" in report["towers"][name]["first_row"]
 
 
 def test_frozen_towers_are_not_written(posts: Path, clip: Path, tmp_path: Path) -> None:
@@ -211,6 +268,8 @@ def test_tricks_together_still_train(posts: Path, clip: Path, tmp_path: Path) ->
         ({"strategy": {"": "lore"}}, UsageError, "lore"),
         ({"strategy": {"smell": "lora"}}, UsageError, "smell"),
         ({"quality": "good"}, UsageError, "good"),
+        ({"options": {"nope": "1"}}, UsageError, "`--task classification` knows no `nope`"),
+        ({"options": {"tabular": "x"}}, UsageError, "`--set tabular=x`"),
         ({"label": "mood"}, BadInput, "mood"),
         ({"data": "nowhere.jsonl"}, BadInput, "nowhere.jsonl"),
         ({"shots": (1,), "task": "event"}, UsageError, "--shots"),

@@ -19,6 +19,7 @@ from mmcli.store.mapped import MappedKey
 from mmcli.store.reader import Store
 from mmcli.store.slugs import slug_of
 from mmcli.store.writer import KeyArrays, StoreWriter, check_output
+from mmcli.workflows.output_files import refuse_input
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ def apply(
         "rows": store.rows,
         "keys": {name: list(towers[name].keys) for name in names},
     }
+    refuse_input(config.output, [config.store, config.aligner])
     check_output(Path(config.output), force=config.force, resume=config.resume)
     if config.dry_run:
         return {"dry_run": True, **report}

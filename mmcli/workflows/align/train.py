@@ -86,6 +86,8 @@ def train(config: TrainConfig, listeners: Listeners | None = None) -> dict[str, 
     data = load_data(store, config.data, sequence=spec.sequence)
     placement = _placement(config, spec)
     listeners.message(describe(data, spec, placement))
+    for line in idle(config.options, spec):
+        listeners.message(f"warning: {line}")
     if config.dry_run:
         return {"dry_run": True, **_plan(config, data, spec, placement)}
     options = AlignOptions(**{**vars(config.options), "variant": variant})
@@ -137,6 +139,16 @@ def describe(data: AlignData, spec: MethodSpec, placement: Placement) -> str:
         f" {len(data.test)} test rows ({data.split_source}); {placement.device}"
         f" {placement.precision}"
     )
+
+
+def idle(options: AlignOptions, spec: MethodSpec) -> list[str]:
+    """What the user gave and the method does not read, in at most one line."""
+    plain = vars(AlignOptions())
+    given = [name for name, value in vars(options).items() if value != plain[name]]
+    unread = [f"`--{n.replace('_', '-')}`" for n in given if n not in (*spec.reads, "variant")]
+    if not unread:
+        return []
+    return [f"{', '.join(unread)} {'are' if unread[1:] else 'is'} not read by {spec.name}"]
 
 
 def _placement(config: TrainConfig, spec: MethodSpec) -> Placement:

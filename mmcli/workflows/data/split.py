@@ -29,6 +29,7 @@ from mmcli.store.atomic import make_directory
 from mmcli.store.manifest import MANIFEST
 from mmcli.store.parquet import write_table
 from mmcli.store.reader import Store
+from mmcli.workflows.output_files import refuse_inside
 
 METHODS = ("random", "hash")
 #: Shares where none is given.
@@ -123,6 +124,7 @@ def _check_output(config: SplitConfig, output: Path) -> None:
     source = Path(config.source)
     if (source / MANIFEST).is_file() and source.resolve() in output.resolve().parents:
         raise BadInput(f"`{output}` lies in `{source}`", "write it beside it")
+    refuse_inside("-o", output)
     if output.exists() and source.exists() and output.samefile(source):
         raise BadInput(f"`{output}` is the source itself", "choose another `-o`")
     if output.exists() and not config.force:

@@ -26,7 +26,7 @@ from mmcli.store.parquet import open_parquet, read_rows
 from mmcli.tasks.streams_decode import kept
 from mmcli.tasks.streams_scores import Said, compared, summarised
 from mmcli.workflows.evaluate.resampling import check_resamples, interval_warnings
-from mmcli.workflows.output_files import refuse_file
+from mmcli.workflows.output_files import refuse_page
 
 KIND = "mmcli.predictions"
 #: What the manifest calls the segments.
@@ -85,7 +85,7 @@ def evaluate_events(
     that cannot be scored.
     """
     check_resamples(config.bootstrap)
-    refuse_file("--html", config.html, config.force)
+    refuse_page(config.html, config.force)
     mine = read_timed(config.predictions, config.verify)
     rows = [i for i, truth in enumerate(mine.truth) if truth is not None]
     if not rows:

@@ -24,7 +24,7 @@ from mmcli.metrics.probabilities import reliability
 from mmcli.metrics.sentiment import LIMITS
 from mmcli.store.predictions import TASKS, Predictions
 from mmcli.workflows.evaluate.resampling import check_resamples, interval_warnings
-from mmcli.workflows.output_files import refuse_file
+from mmcli.workflows.output_files import refuse_page
 from mmcli.workflows.predictions.answers import Answers, answers_of, paired
 from mmcli.workflows.predictions.calibration import calibrate
 from mmcli.workflows.predictions.columns import ItemColumns
@@ -155,7 +155,7 @@ def _check(config: PredictionsConfig) -> None:
     check_resamples(config.bootstrap)
     if not 1 <= config.bins <= MOST_BINS:
         raise UsageError(f"`--bins {config.bins}`: must be 1 to {MOST_BINS}", "15 is common")
-    refuse_file("--html", config.html, config.force)
+    refuse_page(config.html, config.force)
 
 
 def _open_other(

@@ -6,7 +6,7 @@ from mmcli.core.errors import BadInput, UsageError
 from mmcli.data.splits import SplitOptions
 from mmcli.metrics.ranking import TIES
 from mmcli.workflows.evaluate.vectors import Side
-from mmcli.workflows.output_files import refuse_file
+from mmcli.workflows.output_files import refuse_file, refuse_page
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,9 @@ def check_config(config: RetrievalConfig) -> None:
     for option, path in (
         ("--run", config.run),
         ("--qrels-out", config.qrels_out),
-        ("--html", config.html),
     ):
         refuse_file(option, path, config.force)
+    refuse_page(config.html, config.force)
 
 
 def check_sides(config: RetrievalConfig, query: Side, target: Side) -> None:

@@ -23,7 +23,7 @@ from mmcli.workflows.evaluate.robustness_rows import rows_of
 from mmcli.workflows.evaluate.robustness_scores import Judge, affordable, scored, strict, summary
 from mmcli.workflows.evaluate.rows import column_groups
 from mmcli.workflows.fuse.open import inputs_for
-from mmcli.workflows.output_files import refuse_file
+from mmcli.workflows.output_files import refuse_page
 
 AUTO, ALL = "auto", "all"
 
@@ -179,7 +179,7 @@ def _check(config: RobustnessConfig, chosen: Sequence[Corruption]) -> None:
     check_resamples(config.resamples)
     if config.seed < 0:
         raise UsageError(f"`--seed {config.seed}`: must be at least 0", "as in 0")
-    refuse_file("--html", config.report, config.force)
+    refuse_page(config.report, config.force)
 
 
 def _measure(name: str, model: FusionModel) -> Measure:

@@ -27,7 +27,7 @@ from mmcli.workflows.class_prompts import check_prompts, class_vectors, read_cla
 from mmcli.workflows.evaluate.resampling import check_resamples, interval_warnings
 from mmcli.workflows.evaluate.rows import choose_rows, column_codes, column_groups
 from mmcli.workflows.evaluate.vectors import Side, load_side, open_aligner, resolve_name
-from mmcli.workflows.output_files import refuse_file
+from mmcli.workflows.output_files import refuse_page
 from mmcli.workflows.predictions.files import check_predictions, write_predictions
 from mmcli.workflows.queries.plans import modality_of_key
 from mmcli.workflows.trained_rows import seen_warning
@@ -148,7 +148,7 @@ def _check(config: ZeroshotConfig) -> None:
     check_resamples(config.bootstrap)
     if not 0 < config.scale < float("inf"):
         raise UsageError(f"`--scale {config.scale}`: must be above 0", "CLIP was trained with 100")
-    refuse_file("--html", config.html, config.force)
+    refuse_page(config.html, config.force)
     if config.output:
         check_predictions(Path(config.output), config.force)
 

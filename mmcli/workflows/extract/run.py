@@ -35,6 +35,7 @@ from mmcli.workflows.extract.reuse import reuse_of, twins_of
 from mmcli.workflows.extract.segments import cut_into_segments, modalities_to_embed
 from mmcli.workflows.extract.update import update_store
 from mmcli.workflows.extract.versions import versions
+from mmcli.workflows.output_files import refuse_input
 
 
 @dataclass
@@ -56,6 +57,7 @@ def extract(
     listeners = listeners or Listeners()
     began = time.perf_counter()
     check_config(config)
+    refuse_input(config.output, [config.source])
     check_output(
         Path(config.output),
         force=config.force,

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from mmcli.core.types import PART_COLUMNS
 from mmcli.data.decode import PartTask, decode_parts
 from mmcli.data.places import locate
 from mmcli.data.source import Source, SourceOptions, open_source
@@ -18,13 +17,14 @@ from mmcli.encoders.registry import load
 from mmcli.encoders.specs import EncoderOptions
 from mmcli.engine.device import Placement, place, probe
 from mmcli.store.reader import Store
-from mmcli.tasks.registry import TaskSpec
 from mmcli.tasks.towers import Tower
 from mmcli.tuning.strategy import StrategyOptions, apply
 from mmcli.workflows.extract.plan import ExtractConfig, choose_encoders
 from mmcli.workflows.finetune.config import FinetuneConfig
-from mmcli.workflows.finetune.features import is_store
-from mmcli.workflows.finetune.plan import FROZEN, Plan, plan_run
+from mmcli.workflows.finetune.learning_keys import encoder_of, learning_keys
+from mmcli.workflows.finetune.parts import part_columns
+from mmcli.workflows.finetune.plan import FROZEN, Plan
+from mmcli.workflows.fuse.data import FuseData
 
 #: Rows that are read, and run once through the towers that learn.
 ROWS = 8
@@ -33,21 +33,30 @@ _EPOCHS = 5
 _WEIGHT, _LEARNING = 4, 12
 
 
-def dry_run(config: FinetuneConfig, spec: TaskSpec) -> dict[str, Any]:
-    """Towers with their parameters, memory, seconds an epoch, and the first rows preprocessed."""
-    plan = plan_run(config, spec)
+def dry_run(
+    config: FinetuneConfig, plan: Plan, opened: tuple[Store, FuseData] | None
+) -> dict[str, Any]:
+    """Towers with their parameters, memory, seconds an epoch, and the first rows preprocessed.
+
+    opened: a store that is the data. Its vectors are taken as they are: only towers that learn are
+    loaded, by what the store says of its keys.
+    """
     with tempfile.TemporaryDirectory(prefix="mmcli-") as place_:
-        rows, count, root, text_is_path, modalities = _first_rows(config, Path(place_))
-        encoders = choose_encoders(
-            ExtractConfig(
-                config.data,
-                "",
-                preset=config.preset,
-                encoders=plan.wanted.encoders,
-                only=config.only,
-            ),
-            modalities,
-        )
+        if opened is not None:
+            encoders = _learning(plan, *opened)
+            rows, count, root, text_is_path = _rows_of_store(opened[0], tuple(encoders))
+        else:
+            rows, count, root, text_is_path, modalities = _first_rows(config, Path(place_))
+            encoders = choose_encoders(
+                ExtractConfig(
+                    config.data,
+                    "",
+                    preset=config.preset,
+                    encoders=plan.wanted.encoders,
+                    only=config.only,
+                ),
+                modalities,
+            )
         placement = place(config.device, config.precision, probe())
         towers = [
             _tower(config, plan, modality, reference, rows, root, text_is_path, placement, count)
@@ -76,16 +85,28 @@ def dry_run(config: FinetuneConfig, spec: TaskSpec) -> dict[str, Any]:
     return report
 
 
+def _learning(plan: Plan, store: Store, data: FuseData) -> dict[str, tuple[str, ...]]:
+    """References by modality of the encoders that learn."""
+    found: dict[str, tuple[str, ...]] = {}
+    for key, modality in learning_keys(plan, store, data, plan.methods[0].view):
+        found[modality] = (*found.get(modality, ()), encoder_of(store, key))
+    return found
+
+
+def _rows_of_store(
+    store: Store, modalities: tuple[str, ...]
+) -> tuple[list[dict[str, Any]], int, str, bool]:
+    """As `_first_rows`, of parts that towers learn from: their files must still be there."""
+    part_columns(store, modalities)
+    tables = (table for _, table in store.iter_items(["id", *modalities]) if table.num_rows)
+    return next(tables).slice(0, ROWS).to_pylist(), store.rows, store.source_root or "", False
+
+
 def _first_rows(
     config: FinetuneConfig, spool: Path
 ) -> tuple[list[dict[str, Any]], int, str, bool, tuple[str, ...]]:
     """The first rows, how many there are, what paths are relative to, whether texts are files, and
     the modalities."""
-    if is_store(config.data):
-        store = Store.open(config.data, config.verify)
-        names = tuple(name for name in PART_COLUMNS if name in store.columns)
-        head = store.items(["id", *names]).slice(0, ROWS).to_pylist()
-        return head, store.rows, store.source_root or "", False, names
     source: Source = open_source(
         SourceOptions(config.data, config.root, dict(config.mapping)), spool
     )

@@ -2,6 +2,7 @@
 
 import tempfile
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from mmcli.tasks.registry import TASKS
 from mmcli.workflows.finetune.config import FinetuneConfig, Listeners
 from mmcli.workflows.finetune.features import is_store
 from mmcli.workflows.finetune.plan import settled
+from mmcli.workflows.output_files import local_folder, refuse_input
 
 #: Workflows of tasks that take another way with some options.
 FEW_SHOT = "mmcli.workflows.few_shot.run:run"
@@ -27,6 +29,7 @@ def finetune(config: FinetuneConfig, listeners: Listeners | None = None) -> dict
     Raises UsageError for a task nobody knows, or options that do not fit it.
     """
     spec = TASKS.get(config.task)
+    refuse_input(config.output, _read_from(config))
     if config.task == "caption" and not config.model:
         config = replace(config, model=DEFAULT_MODEL)
     if config.model:  # which settles for itself what is not said
@@ -48,6 +51,13 @@ def finetune(config: FinetuneConfig, listeners: Listeners | None = None) -> dict
         way = STREAMS
     report: dict[str, Any] = load_attribute(way)(config, listeners or Listeners())
     return report
+
+
+def _read_from(config: FinetuneConfig) -> list[str | Path]:
+    """What a run reads that its model must not take the place of."""
+    references = [config.model, *chain(*config.encoders.values())]
+    folders = [folder for reference in references for folder in local_folder(reference)]
+    return [config.data, *([config.pretrained] if config.pretrained else []), *folders]
 
 
 def _has_events(config: FinetuneConfig) -> bool:

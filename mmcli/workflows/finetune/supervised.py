@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mmcli.core.errors import UsageError, naming
-from mmcli.core.registry import load_attribute
+from mmcli.core.registry import load_attribute, suggestion
 from mmcli.data.labels import LabelOptions, check_trainable, read_labels
 from mmcli.data.splits import split_rows
 from mmcli.engine.device import place, probe
@@ -28,6 +28,7 @@ from mmcli.workflows.finetune.config import FinetuneConfig, Listeners
 from mmcli.workflows.finetune.curve import learning_curve
 from mmcli.workflows.finetune.dry import dry_run
 from mmcli.workflows.finetune.features import failure_lines, is_store, open_features
+from mmcli.workflows.finetune.learning_keys import check_encoders
 from mmcli.workflows.finetune.leave_out import OPTION as LEAVE_OUT
 from mmcli.workflows.finetune.leave_out import leave_out, turns_of
 from mmcli.workflows.finetune.plan import Plan, fingerprint, plan_run, told
@@ -38,6 +39,8 @@ from mmcli.workflows.finetune.scalars import SCALARS, scalars_file
 from mmcli.workflows.finetune.source_rows import SourceRows, open_rows
 from mmcli.workflows.finetune.tune import tune
 from mmcli.workflows.finetune.tuned import Tuned
+from mmcli.workflows.finetune.unimodal import OPTION as UNIMODAL
+from mmcli.workflows.finetune.unimodal import WEIGHT as UNIMODAL_WEIGHT
 from mmcli.workflows.finetune.unimodal import unimodal_labels
 from mmcli.workflows.fuse.contest import (
     LATE_MEAN,
@@ -59,6 +62,8 @@ from mmcli.workflows.fuse.parts import worth
 from mmcli.workflows.fuse.race import race, raced_once
 from mmcli.workflows.fuse.report import scored, verdict_lines
 
+#: What `--set`, or an option of that name, may say.
+_SETTINGS = ("tabular", "layers", LEAVE_OUT, UNIMODAL, UNIMODAL_WEIGHT)
 _MEASURES = {
     "sentiment": "mmcli.tasks.sentiment:measures",
     "classification": "mmcli.tasks.classification:measures",
@@ -74,11 +79,12 @@ def run(config: FinetuneConfig, listeners: Listeners | None = None) -> dict[str,
     began = time.monotonic()
     listeners = listeners or Listeners()
     spec = TASKS.get(config.task)
+    _check_settings(config)
     plan = plan_run(config, spec)
     check_artifact_output(Path(config.output), KIND, config.force, config.resume)
     _check_source(config, spec)
     if config.dry_run:
-        return dry_run(config, spec)
+        return dry_run(config, plan, _opened(config, spec, plan))
     with ArtifactWriter(
         config.output,
         KIND,
@@ -134,6 +140,7 @@ def _train(
 ) -> tuple[dict[str, Any], Contest, Tuned | None, Any, Analysis, str]:
     data = load_fuse_data(store, _data_config(config, spec, store), config.device, config.precision)
     check_values(config, data, store)
+    check_encoders(plan, store, data)
     data, specs, own = unimodal_labels(config, data, store, plan.methods, listeners.message)
     column = str(config.options.get(LEAVE_OUT, ""))
     turns = turns_of(data, store, column, config.splits) if column else []
@@ -295,6 +302,17 @@ def _left(config: FinetuneConfig, began: float, share: float) -> float | None:
     return max(1.0, share * config.time_limit_s - (time.monotonic() - began))
 
 
+def _check_settings(config: FinetuneConfig) -> None:
+    """Raise UsageError for a setting that these tasks do not read."""
+    for name, value in config.options.items():
+        if name not in _SETTINGS:
+            raise UsageError(
+                f"`--task {config.task}` knows no `{name}`", suggestion(name, _SETTINGS)
+            )
+        if name in _SETTINGS[:2] and isinstance(value, str):  # `--set`, which has no lists
+            raise UsageError(f"`--set {name}={value}`", f"write `--{name} {value}`")
+
+
 def _check_source(config: FinetuneConfig, spec: TaskSpec) -> None:
     """Raise for splits and labels that nothing can be learned from, before anything is embedded."""
     if is_store(config.data) or config.data == "-":
@@ -304,6 +322,17 @@ def _check_source(config: FinetuneConfig, spec: TaskSpec) -> None:
         told = _data_config(config, spec, rows)
         train = split_rows(rows, told.splits, train=True).rows("train")
         check_trainable(read_labels(rows, told.label), train)
+
+
+def _opened(config: FinetuneConfig, spec: TaskSpec, plan: Plan) -> tuple[Store, FuseData] | None:
+    """A store that is given as the data, checked as for a run; None for a source."""
+    if not is_store(config.data):
+        return None
+    store = Store.open(config.data, config.verify)
+    data = load_fuse_data(store, _data_config(config, spec, store), config.device, config.precision)
+    check_values(config, data, store)
+    check_encoders(plan, store, data)
+    return store, data
 
 
 def _data_config(config: FinetuneConfig, spec: TaskSpec, store: Store) -> FuseDataConfig:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mmcli.core.errors import BadInput, UsageError
+from mmcli.core.errors import UsageError
 from mmcli.core.types import Encoder
 from mmcli.encoders.registry import load
 from mmcli.encoders.specs import EncoderOptions
@@ -34,12 +34,12 @@ from mmcli.tuning.checkpointing import checkpointed
 from mmcli.tuning.rates import layer_rates
 from mmcli.tuning.strategy import StrategyOptions, apply
 from mmcli.workflows.finetune.config import FinetuneConfig, Listeners
+from mmcli.workflows.finetune.learning_keys import encoder_of, learning_keys
 from mmcli.workflows.finetune.parts import part_columns
-from mmcli.workflows.finetune.plan import FROZEN, Plan
+from mmcli.workflows.finetune.plan import Plan
 from mmcli.workflows.finetune.tuned import Tuned, TunedTower
 from mmcli.workflows.fuse.data import FuseData
 from mmcli.workflows.fuse.fit import Contest
-from mmcli.workflows.queries.plans import reference_of
 
 #: Highest rate of the towers: what is small and new learns faster than what was pre-trained.
 RATES = {"full": 2e-5, "last-n": 5e-5, "gradual": 5e-5, "bitfit": 5e-4}
@@ -194,21 +194,16 @@ class _Run:
     def _encoders(self, store: Store, data: FuseData, view: str) -> dict[str, Encoder]:
         """The encoders that learn, by key, in fp32."""
         found: dict[str, Encoder] = {}
-        for name, modality in data.inputs.modalities.items():
-            strategy = self.plan.strategy(name)
-            if name == data.inputs.tabular or strategy in FROZEN:
-                continue
-            own = [key for key in modality.keys if store.keys[key].get("layer") is None]
-            for key in own[:1] if view == "tokens" else own:
-                encoder = self._load(store, key, name, view)
-                if getattr(encoder, "network", None) is not None:
-                    found[key] = encoder
-                elif self.plan.strategies.get(name):
-                    raise UsageError(
-                        f"`--strategy {name}={strategy}`: `{encoder.card.name}` has no weights"
-                        " that learn",
-                        f"leave it frozen, or name another encoder with `--{name}`",
-                    )
+        for key, name in learning_keys(self.plan, store, data, view):
+            encoder = self._load(store, key, name, view)
+            if getattr(encoder, "network", None) is not None:
+                found[key] = encoder
+            elif self.plan.strategies.get(name):
+                raise UsageError(
+                    f"`--strategy {name}={self.plan.strategy(name)}`: `{encoder.card.name}` has no"
+                    " weights that learn",
+                    f"leave it frozen, or name another encoder with `--{name}`",
+                )
         if not found:
             raise UsageError(
                 "no tower can be trained", "name encoders with weights, or use `--strategy probe`"
@@ -217,13 +212,7 @@ class _Run:
 
     def _load(self, store: Store, key: str, modality: str, view: str) -> Encoder:
         entry = store.keys[key]
-        reference = reference_of(entry)
-        if reference is None:
-            raise BadInput(
-                f"`{store.path}` does not say which encoder made key `{key}`",
-                "extract it with mmcli, or use `--strategy probe`",
-            )
-        self.references[key] = reference
+        self.references[key] = reference = encoder_of(store, key)
         layers = tuple(
             sorted(
                 int(e["layer"])

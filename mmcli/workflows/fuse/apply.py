@@ -18,6 +18,7 @@ from mmcli.store.manifest import MANIFEST, file_record
 from mmcli.store.reader import Store
 from mmcli.store.writer import KeyArrays, StoreWriter, check_output
 from mmcli.workflows.fuse.open import absent_modalities, absent_warnings, inputs_for
+from mmcli.workflows.output_files import refuse_input
 
 KEY = "fused"
 
@@ -63,6 +64,7 @@ def apply_fusion(
         ],
         "warnings": absent_warnings(model, store, inputs, config.without),
     }
+    refuse_input(config.output, [config.store, config.model])
     check_output(Path(config.output), force=config.force, resume=config.resume)
     if config.dry_run:
         return {"dry_run": True, **report}

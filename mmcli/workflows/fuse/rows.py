@@ -51,7 +51,10 @@ def own_seen_warning(model: FusionModel, store: Store, rows: Rows) -> list[str]:
 
 
 def _told(model: FusionModel) -> Mapping[str, Any]:
-    return (model.config.get("run") or {}).get("data") or {}
+    """What stands by the name of `splits`: `fuse` keeps it below `data`, `finetune` beside it."""
+    run: Mapping[str, Any] = model.config.get("run") or {}
+    data = run.get("data")
+    return data if isinstance(data, Mapping) else run
 
 
 def _is_origin(model: FusionModel, store: Store) -> bool:

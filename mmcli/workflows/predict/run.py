@@ -22,6 +22,7 @@ from mmcli.workflows.finetune.features import is_store
 from mmcli.workflows.fuse.open import absent_warnings, inputs_for
 from mmcli.workflows.fuse.parts import MOST_MODALITIES, row_contributions, subset_shares
 from mmcli.workflows.fuse.rows import own_seen_warning, own_splits
+from mmcli.workflows.output_files import refuse_input
 from mmcli.workflows.predict.kinds import other_kind
 from mmcli.workflows.predict.source import SourceConfig, extracted
 from mmcli.workflows.predictions.files import check_predictions, write_store_predictions
@@ -60,6 +61,7 @@ def predict(
 
     Raises SpaceMismatch when the store was not made as the one the model was trained on.
     """
+    refuse_input(config.output, [config.store])
     other = other_kind(config.model)
     if other is not None:
         report: dict[str, Any] = other(config, progress, message)

@@ -6,15 +6,17 @@ puts the best of them in a new order. Prints nothing.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmcli.core.errors import BadInput, SpaceMismatch, UsageError
+from mmcli.core.errors import SpaceMismatch, UsageError
 from mmcli.engine.device import check_words
 from mmcli.index.layout import check, open_index, query_files
 from mmcli.index.living import item_files, living_files, narrow, open_items, open_vectors
+from mmcli.workflows.output_files import refuse_page
 from mmcli.workflows.queries.file import Query, QueryPart
 from mmcli.workflows.search.collapse import keep_best, search_groups
 from mmcli.workflows.search.result_rows import display_name, order_columns, result_row
@@ -82,8 +84,7 @@ def search(config: SearchConfig) -> SearchResult:
         from mmcli.workflows.search.rerank import check_rerankable
 
         check_rerankable(config.queries, config.k, config.rerank_top)
-    if config.html:
-        _refuse_html(Path(config.html), config.force)
+    refuse_page(config.html, config.force)
     folder = Path(config.index)
     manifest = open_index(folder)
     kinds: set[str] = {part.kind for query in config.queries for part in query.parts}
@@ -109,7 +110,7 @@ def search(config: SearchConfig) -> SearchResult:
 
         index = None if config.keywords_only else open_vectors(folder, manifest)
         items = open_items(folder, manifest)
-        wanted = _columns(config, items)
+        wanted, constant = _columns(config, items, manifest)
         items.check_columns([config.collapse] if config.collapse else [])
         if index is not None:
             queries, exclude = vectors.combined(index, items, config.device, config.precision)
@@ -142,7 +143,9 @@ def search(config: SearchConfig) -> SearchResult:
     else:
         hits = [*ask(config.k)]
     root = manifest.get("source_root")
-    found = iter(items.take([row for hit in hits for row in hit.rows], wanted))
+    kept = [name for name in wanted if name not in constant]
+    taken = items.take([row for hit in hits for row in hit.rows], kept)
+    found = iter([{name: {**constant, **item}[name] for name in wanted} for item in taken])
     for query, hit in zip(config.queries, hits, strict=True):
         name = query.name if config.several else None
         before = getattr(hit, "retrieval", (None,) * len(hit.scores))
@@ -206,18 +209,21 @@ def _check_possible(config: SearchConfig, manifest: dict[str, Any], kinds: set[s
             )
 
 
-def _columns(config: SearchConfig, items: Any) -> list[str]:
+def _columns(
+    config: SearchConfig, items: Any, manifest: Mapping[str, Any]
+) -> tuple[list[str], dict[str, str]]:
+    """The columns to show, and the values of those that are the same for all items.
+
+    An index of one modality has no column for it, and can be asked for it as one of two can.
+    """
     label = next((c for c in ("modality", "indexed_modality") if c in items.columns), None)
     if config.columns is None:
-        return order_columns(items.columns, label)
-    items.check_columns(config.columns)
-    return list(dict.fromkeys(["id", *config.columns]))
-
-
-def _refuse_html(path: Path, force: bool) -> None:
-    if path.is_dir() or not (path.parent.is_dir() or str(path.parent) == ""):
-        raise BadInput(
-            f"`--html {path}`: not a file that can be written", "name a file in an existing folder"
-        )
-    if path.exists() and not force:
-        raise BadInput(f"`{path}` already exists", "`--force` replaces it")
+        return order_columns(items.columns, label), {}
+    only = list(manifest.get("modalities") or {})
+    constant = {}
+    if len(only) == 1:
+        known = "indexed_modality" if "modality" in items.columns else "modality"
+        if known in config.columns and known not in items.columns:
+            constant[known] = str(only[0])
+    items.check_columns(name for name in config.columns if name not in constant)
+    return list(dict.fromkeys(["id", *config.columns])), constant

@@ -1,6 +1,7 @@
 """`store filter`: some rows and keys of a store, as a store. Prints nothing."""
 
 import hashlib
+import math
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -195,7 +196,9 @@ def split_threshold(store: Store, option: str, name: str) -> tuple[str, float]:
 
 
 def _sample(rows: Rows, sample: float, seed: int) -> Rows:
-    wanted = round(len(rows) * sample) if sample < 1 else int(sample)
+    wanted = 0  # of no number, too
+    if math.isfinite(sample):
+        wanted = round(len(rows) * sample) if sample < 1 else int(sample)
     if wanted < 1 or (sample >= 1 and sample != wanted):
         raise UsageError(f"`--sample {sample:g}` is no number of rows", "as in 1000, or 0.1")
     if wanted > len(rows):

@@ -67,7 +67,10 @@ class ImportedItems:
         parts = [np.zeros(0, bool)]
         for values in self._spool.column(column):
             if not pa.types.is_boolean(values.type):
-                raise BadInput(f"`{self._name}`: column `{column}` is {values.type}, not bool", "")
+                raise BadInput(
+                    f"`{self._name}`: column `{column}` is {values.type}, not bool",
+                    f"it says which rows have `{key}`: write true and false, or rename it",
+                )
             parts.append(values.fill_null(False).to_numpy(zero_copy_only=False))
         return np.concatenate(parts)
 

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from mmcli.core.errors import BadInput
 from mmcli.store.manifest import MANIFEST, file_record
 from mmcli.store.reader import Store
 from mmcli.store.records import Array
 from mmcli.store.rows import Block
 from mmcli.store.slugs import slug_of
 from mmcli.store.writer import StoreWriter, check_output
+from mmcli.workflows.output_files import refuse_input
 
 #: Rows and bytes of a shard at most. Fewer and larger than `extract` makes: nothing is computed
 #: here that a crash could lose.
@@ -41,11 +41,8 @@ class Output:
 
     def check(self, inputs: Iterable[str | Path] = ()) -> None:
         """Raise BadInput unless a store may be written there, which no input may be."""
-        place = Path(self.path)
-        for name in inputs:
-            if place.exists() and Path(name).exists() and place.samefile(name):
-                raise BadInput(f"`-o {self.path}` is the input itself", "choose another `-o`")
-        check_output(place, force=self.force, resume=self.resume)
+        refuse_input(self.path, inputs)
+        check_output(Path(self.path), force=self.force, resume=self.resume)
 
 
 @dataclass(frozen=True)

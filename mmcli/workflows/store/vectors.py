@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+from numpy.lib.format import MAGIC_PREFIX
 
 from mmcli.core.errors import BadInput, UsageError
 from mmcli.store.manifest import MANIFEST, inspect_manifest, kind_of, read_manifest
@@ -84,12 +85,15 @@ def _kind(source: str) -> str:
 def map_npy(path: Path, name: str) -> VectorFile:
     """A matrix of floats, mapped. Raises BadInput for anything else."""
     try:
+        with open(path, "rb") as file:
+            if file.read(len(MAGIC_PREFIX)) != MAGIC_PREFIX:  # numpy would speak of pickles
+                raise BadInput(f"`{name}` is no npy file", "save the array: `np.save(…)`")
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         if isinstance(error, ValueError) and "mmap length" in str(error):
             array = np.load(path, allow_pickle=False)  # of no rows
         else:
-            reason = (str(error).splitlines() or [""])[0]
+            reason = (str(error).splitlines() or [""])[0].rstrip(".")
             raise BadInput(f"`{name}` is no .npy file: {reason}", "save it again") from error
     if array.ndim != 2 or array.dtype.kind != "f" or array.dtype.itemsize > 8 or not array.shape[1]:
         raise BadInput(

@@ -8,9 +8,10 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from mmcli.core.errors import BadInput, UsageError
+from mmcli.core.errors import UsageError
 from mmcli.tasks.generative.loading import load_network
 from mmcli.workflows.finetune.generative.files import ADAPTER, WHOLE, GenerativeModel
+from mmcli.workflows.output_files import clear_folder, local_folder, refuse_folder
 
 
 def merge_generative(
@@ -24,10 +25,9 @@ def merge_generative(
     form = str(opened.config["form"])
     if adapter and form != ADAPTER:
         raise UsageError(f"`{model}` is a whole model", "leave out `--adapter`")
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        if not force:
-            raise BadInput(f"`{output}` is not empty", "choose another `-o`, or use `--force`")
-        shutil.rmtree(target) if target.is_dir() else target.unlink()
+    base = local_folder(str(opened.config["base"]["reference"]))
+    refuse_folder(target, [opened.path, *base], force)
+    clear_folder(target)
     if adapter or form == WHOLE:
         shutil.copytree(opened.folder, target, dirs_exist_ok=True)
     else:

@@ -27,7 +27,7 @@ from mmcli.store.parquet import open_parquet, read_rows
 from mmcli.workflows.evaluate.predictions import PredictionsConfig
 from mmcli.workflows.finetune.vqa.judge import MEASURE
 from mmcli.workflows.finetune.vqa.page import rows_of
-from mmcli.workflows.output_files import refuse_file
+from mmcli.workflows.output_files import refuse_page
 
 KIND = "mmcli.predictions"
 EXACT = "exact"
@@ -71,7 +71,7 @@ def evaluate_vqa(
         raise UsageError(
             f"`--bootstrap {config.bootstrap}`: must be at least 0", "0 leaves the intervals out"
         )
-    refuse_file("--html", config.html, config.force)
+    refuse_page(config.html, config.force)
     mine = read_given(config.predictions, config.verify)
     silent = sum(text is None for text in mine.said)
     rows = [i for i, given in enumerate(mine.truth) if given and mine.said[i] is not None]
