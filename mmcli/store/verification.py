@@ -103,9 +103,12 @@ def _store_problems(path: Path, manifest: dict[str, Any]) -> Iterator[Problem]:
     known = [count for count in counts if isinstance(count, int)]
     if len(known) == len(counts) and sum(known) != store.rows:
         yield Problem(MANIFEST, f"ok + partial + failed is {sum(known)}, rows {store.rows}")
-    ids = store.items(["id"]).column("id")
-    if pc.count_distinct(ids).as_py() != store.rows:
-        yield Problem(MANIFEST, "two items have the same id")
+    for name, wrong in store.id_problems():
+        yield Problem(name, wrong)
+    try:
+        ids = store.items(["id"]).column("id")
+    except BadInput:  # which is among the problems
+        return
     named = failures.column("id")
     strange = named.filter(pc.invert(pc.is_in(named, value_set=ids)))
     if len(strange):
