@@ -80,6 +80,32 @@ def test_jsonl_has_the_fewest_digits_that_give_the_bits(run_here: Run, a: Path) 
     assert raw(sound(a.parent / "back"), "image").tobytes() == raw(old, "image").tobytes()
 
 
+def test_every_key_of_a_jsonl_comes_back(run_here: Run, a: Path) -> None:
+    exported(run_here, "jsonl")
+    report_of(run_here("store", "import", "x.jsonl", "-o", "back", "--json"))
+    old, new = Store.open(a), sound(a.parent / "back")
+    assert list(new.keys) == list(old.keys) and new.columns == old.columns
+    for key in old.keys:
+        assert new.keys[key]["dtype"] == "F32" and np.array_equal(new.load(key), old.load(key))
+        assert new.has(key).tolist() == old.has(key).tolist()
+    report_of(run_here("store", "import", "x.jsonl", "-o", "one", "--key", "image", "--json"))
+    assert list(sound(a.parent / "one").keys) == ["image"]
+    (a.parent / "whole.jsonl").write_text('{"id": "a", "image_embedding": [1, 0]}\n')
+    report_of(run_here("store", "import", "whole.jsonl", "-o", "named", "--json"))
+    assert sound(a.parent / "named").load("image").tolist() == [[1, 0]]
+    report_of(run_here("store", "import", "whole.jsonl", "-o", "else", "--key", "text", "--json"))
+    assert list(sound(a.parent / "else").keys) == ["text"]
+
+
+def test_a_column_called_caption_stays_one(run_here: Run, a: Path) -> None:
+    captions = "".join(f"{i},thing {n}\n" for n, i in enumerate(Store.open(a).ids()))
+    (a.parent / "words.csv").write_text(f"id,caption\n{captions}", "utf-8")
+    report_of(run_here("store", "join", "a", "words.csv", "-o", "b", "--json"))
+    report_of(run_here("store", "export", "b", "-o", "x", "--to", "npy", "--json"))
+    report_of(run_here("store", "import", "x", "-o", "back", "--json"))
+    assert sound(a.parent / "back").items(["caption"])["caption"][3].as_py() == "thing 3"
+
+
 def test_clip_retrieval_finds_its_own_layout(run_here: Run, tmp_path: Path) -> None:
     """Two parts as that program writes them: half floats, its own column names."""
     folder = tmp_path / "clip"
