@@ -88,6 +88,11 @@ class Store:
         names = (name for schema in self._schemas for name in schema.names)
         return list(dict.fromkeys(names))
 
+    @property
+    def shard_columns(self) -> list[list[str]]:
+        """The names of the columns of each shard."""
+        return [schema.names for schema in self._schemas]
+
     @cached_property
     def schema(self) -> pa.Schema:
         """The items' columns in plain types that hold the values of every shard.
@@ -227,7 +232,7 @@ class Store:
                 values = read_rows(file, path, [column]).column(column).to_pylist()
                 found[shard.start : stop] = [bool(value) for value in values]
             else:
-                vectors = self._tensors(shard, key).read("embeddings")
+                vectors = self.tensor_file(shard, key).read("embeddings")
                 found[shard.start : stop] = vectors.any(axis=1)
         return found
 
@@ -244,7 +249,7 @@ class Store:
         """First row and vectors, float32 `(at most batch, dim)`; a batch never spans two shards."""
         self.key(key)
         for shard in self.shards:
-            file = self._tensors(shard, key)
+            file = self.tensor_file(shard, key)
             for at in range(0, shard.rows, batch):
                 vectors = file.read("embeddings", at, min(at + batch, shard.rows))
                 yield shard.start + at, vectors.astype(np.float32, copy=False)
@@ -255,7 +260,7 @@ class Store:
         if not 0 <= row < self.rows:
             raise IndexError(f"row {row} of {self.rows}")
         shard = self._shard_of(row)
-        file = self._tensors(shard, key)
+        file = self.tensor_file(shard, key)
         at = row - shard.start
         start, stop = (int(v) for v in file.read("offsets", at, at + 2))
         return file.read("values", start, stop).astype(np.float32, copy=False)
@@ -264,7 +269,7 @@ class Store:
         """First row, values `(total, dim)` and offsets `(rows + 1,)`, a shard at a time."""
         self._needs_sequence(key)
         for shard in self.shards:
-            file = self._tensors(shard, key)
+            file = self.tensor_file(shard, key)
             yield shard.start, file.read("values"), file.read("offsets")
 
     def _needs_sequence(self, key: str) -> None:
@@ -281,7 +286,7 @@ class Store:
         for shard in self.shards:
             self._parquet(shard)
             for key in self.keys:
-                self._tensors(shard, key)
+                self.tensor_file(shard, key)
 
     def _parquet(self, shard: StoreShard) -> pq.ParquetFile:
         path = file_path(self.path, shard.items)
@@ -300,7 +305,8 @@ class Store:
             raise BadInput(f"`{path}` has no column `id`", "every item has one, as a string")
         return file
 
-    def _tensors(self, shard: StoreShard, key: str) -> TensorFile:
+    def tensor_file(self, shard: StoreShard, key: str) -> TensorFile:
+        """The file of a key in a shard. Raises BadInput when it does not fit the manifest."""
         entry = self.keys[key]
         file = TensorFile(file_path(self.path, shard.keys[key]))
         shape, dtype = file.shape("embeddings"), file.dtype("embeddings")

@@ -184,6 +184,32 @@ def test_ids_that_are_none_are_named(tmp_path, ids, words):
             store.items()
 
 
+def test_vectors_that_are_not_what_the_manifest_says(tmp_path):
+    sound = np.eye(4, DIM, dtype=np.float16)
+    sound[1] = 0  # an absent part
+    keys = {"image": {"dim": DIM, "dtype": "F16", "normalized": True}}
+    odd = pa.table({"id": list("abcd")})
+    items = odd.append_column("has_image", pa.array([True, False, True, True]))
+    foreign(tmp_path / "sound", sound, [items], keys=keys)
+    report = verify_directory(tmp_path / "sound")
+    assert report.ok and not report.warnings
+    foreign(tmp_path / "nohas", sound, [odd], keys=keys)
+    report = verify_directory(tmp_path / "nohas")
+    assert report.ok and "no column `has_image`" in report.warnings[0].message
+    wrong = {"nan": np.nan, "inf": np.inf, "long": 3.0, "half": 0.98}
+    for name, value in wrong.items():
+        vectors = sound.copy()
+        vectors[2, 2] = vectors[3, 3] = value
+        foreign(tmp_path / name, vectors, [items], keys=keys)
+        (problem,) = verify_directory(tmp_path / name).problems
+        said = "NaN or an infinity" if name in ("nan", "inf") else f"length {value:.2g}"
+        assert problem.file == "image-00000.safetensors" and problem.message.startswith("row 2: ")
+        assert said in problem.message
+    free = {"image": {"dim": DIM, "dtype": "F16"}}
+    foreign(tmp_path / "free", sound * 3, [items], keys=free)
+    assert verify_directory(tmp_path / "free").ok
+
+
 def test_two_columns_of_one_name_are_refused(tmp_path):
     table = pa.table([["a"], ["x"], ["y"]], names=["id", "text", "text"])
     foreign(tmp_path / "s", np.ones((1, DIM), np.float32), [table])
