@@ -18,6 +18,7 @@ from typing import Annotated, Any, NoReturn, TextIO
 import typer
 
 from mmcli.cli.plain_words import pass_strings
+from mmcli.cli.variables import name_variables
 from mmcli.core.errors import ExitCode, MmcliError, OutOfResource
 
 EPILOG = """\b
@@ -99,10 +100,11 @@ def program(verb: str = "", overview: bool = False) -> Any:
         for info in app.registered_commands:
             info.help, info.callback = info.help or getdoc(info.callback), _nothing
     tree = typer.main.get_command(app)
-    waiting: list[Any] = [tree]
+    waiting: list[tuple[Any, tuple[str, ...]]] = [(tree, (NAME,))]
     while waiting:
-        command = waiting.pop()
-        waiting += getattr(command, "commands", {}).values()
+        command, path = waiting.pop()
+        waiting += [(c, (*path, n)) for n, c in getattr(command, "commands", {}).items()]
+        name_variables(command, path)
         for parameter in command.params:
             parameter.show_envvar = False
     return tree

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mmcli.cli.variables import variable_used
 from mmcli.core.errors import UsageError
 from mmcli.core.registry import suggestion
 
@@ -27,16 +28,17 @@ def read_config(context: typer.Context, path: str | None) -> str | None:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"`--config {path}`: {error}", "it must be TOML") from error
     values = _values_for(context, table, path)
-    known: dict[str, Any] = {}
-    for parameter in context.command.params:
+    parameters = context.command.params
+    known: dict[str, Any] = {str(p.name): p for p in parameters}
+    for parameter in parameters:  # what the user sees goes before what the code calls it
         for flag in parameter.opts:
-            known[flag.lstrip("-").replace("-", "_")] = parameter
-        known[str(parameter.name)] = parameter
+            if flag.startswith("-"):
+                known[flag.lstrip("-").replace("-", "_")] = parameter
     defaults: dict[str, Any] = {}
     for key, value in values.items():
         target = known.get(key.replace("-", "_"))
         if target is None:
-            options = [str(p.name).replace("_", "-") for p in context.command.params]
+            options = [name.replace("_", "-") for name in known]
             raise UsageError(f"`{path}`: unknown key `{key}`", suggestion(key, options))
         if getattr(target, "multiple", False) and not isinstance(value, list):
             value = [value]
@@ -110,7 +112,6 @@ def describe_sources(context: typer.Context) -> list[str]:
     """One line an option: its value and where it came from (flag, variable, file, default)."""
     words = {
         "COMMANDLINE": "flag",
-        "ENVIRONMENT": "variable",
         "DEFAULT_MAP": "config file",
         "DEFAULT": "default",
     }
@@ -120,6 +121,8 @@ def describe_sources(context: typer.Context) -> list[str]:
         source = context.get_parameter_source(name)
         if name in context.params and source is not None:
             word = words.get(source.name, source.name.lower())
+            if source.name == "ENVIRONMENT":
+                word = f"variable {variable_used(parameter, context.auto_envvar_prefix)}"
             lines.append(f"{name.replace('_', '-')} = {context.params[name]!r} ({word})")
     return lines
 

@@ -12,7 +12,7 @@ SplitColumn = Annotated[
 ]
 SplitFile = Annotated[
     str | None,
-    typer.Option("--split-file", help="Parquet of id, split (or fold), as data split writes it."),
+    typer.Option("--split-file", help="Table of id, split (or fold), as data split writes it."),
 ]
 Fold = Annotated[
     int | None,

@@ -33,7 +33,8 @@ Layouts:
   parquet         one file: the columns, and <key>_embedding (a list of fixed size, null if absent)
   jsonl           one object a line, the same; a number has the fewest digits that give its bits
   clip-retrieval  img_emb/img_emb_0.npy, text_emb/, metadata/metadata_0.parquet
-store import reads each of them back; all but jsonl keep encoder, space and prompts."""
+store import reads each of them back. All but jsonl keep encoder, space, prompts and 16 bits; of
+jsonl it takes every <key>_embedding as float32."""
 
 
 def register(app: typer.Typer) -> None:

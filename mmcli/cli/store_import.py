@@ -37,10 +37,10 @@ Examples:
 
 \b
 SOURCE is one or more .npy files (--items describes their rows), Parquet or JSONL with a column of
-vectors, a folder of clip-retrieval (img_emb, text_emb, metadata), or what store export wrote. Ids
-are the column id, else row numbers. A row of zeros, or null, is an absent part. A vector that
-holds NaN is listed, counted and left out (exit 6). Two stores can be compared only when they name
-the same space."""
+vectors, or several called <key>_embedding, a folder of clip-retrieval (img_emb, text_emb,
+metadata), or what store export wrote. Ids are the column id, else row numbers. A row of zeros, or
+null, is an absent part. A vector that holds NaN is listed, counted and left out (exit 6). Two
+stores can be compared only when they name the same space."""
 
 
 def register(app: typer.Typer) -> None:

@@ -37,6 +37,8 @@ def verify(
     if json:
         sink.report(report, as_json=True)
     else:
+        for warning in report["warnings"]:
+            sink.warn(f"{warning['file']}: {warning['message']}")
         for problem in problems:
             print(f"{problem['file']}: {problem['message']}")
         sink.info(f"{directory}: {report['files']} files, {len(problems)} problems")

@@ -6,7 +6,6 @@ file comes about is in `partition.py`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,12 +16,9 @@ from numpy.typing import NDArray
 from mmcli.core.errors import BadInput, UsageError
 from mmcli.core.registry import suggestion
 from mmcli.data.groups import encode, fill, group_rows, refuse_nested
-from mmcli.store.parquet import open_parquet, read_rows
+from mmcli.data.split_file import FOLD_COLUMN, SPLIT_COLUMN, SplitFile
 from mmcli.store.reader import Store
 
-#: The column of a split where none is named; it alone may be missing.
-SPLIT_COLUMN = "split"
-FOLD_COLUMN = "fold"
 #: Splits that mean something to training; any other is a test set of that name.
 USUAL = ("train", "val", "test")
 _MOST_NAMED = 4
@@ -118,17 +114,16 @@ def fold_numbers(store: Store, options: SplitOptions) -> list[int]:
     Raises BadInput where there are none.
     """
     if options.split_file is not None:
-        path = Path(options.split_file)
-        file = open_parquet(path)
-        where, columns = str(path), file.schema_arrow.names
-        table = read_rows(file, path, [FOLD_COLUMN]) if FOLD_COLUMN in columns else None
+        file = SplitFile(options.split_file)
+        where = options.split_file
+        values = file.values(FOLD_COLUMN) if FOLD_COLUMN in file.columns else None
     else:
         where = str(store.path)
-        table = store.items([FOLD_COLUMN]) if FOLD_COLUMN in store.columns else None
+        there = FOLD_COLUMN in store.columns
+        values = store.items([FOLD_COLUMN]).column(FOLD_COLUMN) if there else None
     hint = "`mmcli data split --folds 5` writes them: give the file as `--split-file`"
-    if table is None:
+    if values is None:
         raise BadInput(f"`{where}` has no column `{FOLD_COLUMN}`", hint)
-    values = table.column(FOLD_COLUMN)
     if not pa.types.is_integer(values.type):
         raise BadInput(f"column `{FOLD_COLUMN}` of `{where}` holds {values.type}", hint)
     found = sorted(pc.unique(values.drop_null()).to_pylist())
@@ -162,29 +157,16 @@ def _given(store: Store, options: SplitOptions, train: bool) -> tuple[NDArray[np
 
 
 def _from_file(store: Store, options: SplitOptions) -> tuple[NDArray[np.str_], str]:
-    path = Path(options.split_file or "")
-    if not path.exists():
-        raise BadInput(f"`{path}` does not exist", "`mmcli data split` writes a split file")
-    file = open_parquet(path)
-    wanted = options.split_column if options.fold is None else FOLD_COLUMN
-    columns = file.schema_arrow.names
-    for name in ("id", wanted):
-        if name not in columns:
-            hint = suggestion(name, columns)
-            if name == SPLIT_COLUMN and FOLD_COLUMN in columns:
-                hint = "it holds folds: give `--fold N`"
-            raise BadInput(f"`{path}` has no column `{name}`", hint)
-    table = read_rows(file, path, ["id", wanted])
-    ids = pc.utf8_normalize(table.column("id").cast(pa.string()), "NFC")
-    if pc.count_distinct(ids).as_py() != len(ids):
-        raise BadInput(f"`{path}` names an id twice", "one row an id")
-    places = pc.index_in(pa.array(store.ids(), pa.string()), value_set=ids.combine_chunks())
+    file = SplitFile(options.split_file or "")
+    path, wanted = file.path, options.split_column if options.fold is None else FOLD_COLUMN
+    ids, told = file.rows(wanted)
+    places = pc.index_in(store.id_column(), value_set=ids.combine_chunks())
     unnamed = places.null_count
     if unnamed == store.rows:
         raise BadInput(
             f"`{path}` names no item of `{store.path}`", "it belongs to another store: split again"
         )
-    values = table.column(wanted).take(places)
+    values = told.take(places)
     if options.fold is None:
         names, source = _of_values(values, wanted, str(path)), f"{wanted} of {path}"
     else:

@@ -33,7 +33,9 @@ class MappedKey:
         for shard in store.shards:
             if shard.rows == 0:
                 continue
-            path = store.tensors(shard, key).path  # whose shape and type are those of the manifest
+            path = store.tensor_file(
+                shard, key
+            ).path  # whose shape and type are those of the manifest
             offset = data_offset(path, "embeddings")
             shape = (shard.rows, self.dim)
             self.shards.append(np.memmap(path, dtype, "r", offset=offset, shape=shape))

@@ -31,7 +31,7 @@ class MappedSequences:
         for shard in store.shards:
             if shard.rows == 0:
                 continue
-            file = store.tensors(shard, key)
+            file = store.tensor_file(shard, key)
             shape = file.shape("values")
             dtype = np.dtype(DTYPES[file.dtype("values")]).newbyteorder("<")
             self.dim = int(shape[1])

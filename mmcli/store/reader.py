@@ -7,6 +7,7 @@ Parquet and safetensors files, so nothing is ever unpickled.
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,15 @@ import pyarrow.parquet as pq
 from mmcli.core.errors import BadInput
 from mmcli.core.registry import suggestion
 from mmcli.store.hashes import check_files
+from mmcli.store.item_columns import (
+    ID_HINT,
+    common_schema,
+    fitted_table,
+    id_problems,
+    plain_schema,
+    plain_table,
+    repeated_id,
+)
 from mmcli.store.layout import StoreShard, key_entries, shards_of
 from mmcli.store.manifest import MANIFEST, file_path, read_manifest
 from mmcli.store.parquet import open_parquet, read_rows
@@ -74,14 +84,32 @@ class Store:
 
     @property
     def columns(self) -> list[str]:
-        """The names of the items' columns."""
-        if not self.shards:
-            return []
-        return list(self._parquet(self.shards[0]).schema_arrow.names)
+        """The names of the items' columns, of whichever shard has them."""
+        names = (name for schema in self._schemas for name in schema.names)
+        return list(dict.fromkeys(names))
 
-    def parquet_schema(self, shard: StoreShard) -> pa.Schema:
-        """The columns and types of a shard's items file."""
-        return self._parquet(shard).schema_arrow
+    @property
+    def shard_columns(self) -> list[list[str]]:
+        """The names of the columns of each shard."""
+        return [schema.names for schema in self._schemas]
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """The items' columns in plain types that hold the values of every shard.
+
+        Raises BadInput, naming both shards, where there is no such type.
+        """
+        if not self.shards:
+            return pa.schema([("id", pa.string())])
+        return common_schema(self._items_files, self._schemas)
+
+    @cached_property
+    def _schemas(self) -> list[pa.Schema]:
+        return [plain_schema(self._parquet(shard).schema_arrow) for shard in self.shards]
+
+    @property
+    def _items_files(self) -> list[Path]:
+        return [file_path(self.path, shard.items) for shard in self.shards]
 
     def key(self, key: str) -> dict[str, Any]:
         """What the manifest says of a key. Raises BadInput when there is none of that name."""
@@ -103,32 +131,86 @@ class Store:
         if not tables:
             names = ["id"] if columns is None else list(columns)
             return pa.table({name: pa.array([], pa.string()) for name in names})
-        try:
-            return pa.concat_tables(tables)
-        except pa.ArrowInvalid:
-            return pa.concat_tables(tables, promote_options="permissive")
+        return pa.concat_tables(tables)
 
     def iter_items(self, columns: Sequence[str] | None = None) -> Iterator[tuple[int, pa.Table]]:
-        """First row and items, a shard at a time."""
-        for shard in self.shards:
-            file = self._parquet(shard)
-            for name in columns or ():
-                if name not in file.schema_arrow.names:
-                    raise BadInput(
-                        f"`{self.path}` has no column `{name}`",
-                        suggestion(name, file.schema_arrow.names),
-                    )
-            yield shard.start, read_rows(file, file_path(self.path, shard.items), columns)
+        """First row and items, a shard at a time, all in the types of `schema`.
+
+        Raises BadInput for a column that is not there, and for an id that is no text in NFC.
+        """
+        schema = self._schema_of(columns)
+        for number, shard in enumerate(self.shards):
+            yield shard.start, self._items(number, schema)
 
     def shard_items(self, number: int) -> pa.Table:
-        """Every column of one shard's items."""
-        shard = self.shards[number]
-        return read_rows(self._parquet(shard), file_path(self.path, shard.items))
+        """Every column of one shard's items, those that only another shard has as nulls."""
+        return self._items(number, self.schema)
+
+    def id_column(self) -> pa.ChunkedArray:
+        """The id of every row, for whoever finds rows by it.
+
+        Raises BadInput, naming the items file and the row, for one that is no text, null, not in
+        NFC, or there twice.
+        """
+        found = self.items(["id"]).column("id")
+        twice = repeated_id(found)
+        if twice is not None:
+            raise BadInput(f"{self._where(twice[1])}: {self._repeated(found, *twice)}", ID_HINT)
+        return found
 
     def ids(self) -> list[str]:
-        """The id of every row."""
-        found: list[str] = self.items(["id"]).column("id").to_pylist()
+        """The id of every row, as `id_column` has them."""
+        found: list[str] = self.id_column().to_pylist()
         return found
+
+    def id_problems(self) -> Iterator[tuple[str, str]]:
+        """Items file and what is wrong with ids in it: of each kind of fault the first."""
+        schema, sound = pa.schema([("id", pa.string())]), True
+        for number, shard in enumerate(self.shards):
+            for row, problem in id_problems(self._plain(number, schema).column("id")):
+                yield shard.items, f"row {row}: {problem}"
+                sound = False
+        ids = self.items(["id"]).column("id") if sound else ()
+        twice = repeated_id(ids) if len(ids) else None
+        if twice is not None:
+            shard = self._shard_of(twice[1])
+            yield shard.items, f"row {twice[1] - shard.start}: {self._repeated(ids, *twice)}"
+
+    def _schema_of(self, columns: Sequence[str] | None) -> pa.Schema:
+        if columns is None:
+            return self.schema
+        known = self.columns if self.shards else columns
+        for name in columns:
+            if name not in known:
+                raise BadInput(f"`{self.path}` has no column `{name}`", suggestion(name, known))
+        kept = [pa.schema([s.field(n) for n in columns if n in s.names]) for s in self._schemas]
+        common = common_schema(self._items_files, kept)
+        return pa.schema([common.field(name) for name in columns]) if self.shards else common
+
+    def _items(self, number: int, schema: pa.Schema) -> pa.Table:
+        table = self._plain(number, schema)
+        path = file_path(self.path, self.shards[number].items)
+        if "id" in table.column_names:
+            for row, problem in id_problems(table.column("id")):
+                raise BadInput(f"`{path}`, row {row}: {problem}", ID_HINT)
+        return fitted_table(table, schema, path)
+
+    def _plain(self, number: int, schema: pa.Schema) -> pa.Table:
+        """Those columns of a shard's items that it has, in plain types of its own."""
+        shard = self.shards[number]
+        names = [name for name in schema.names if name in self._schemas[number].names]
+        path = file_path(self.path, shard.items)
+        return plain_table(read_rows(self._parquet(shard), path, names))
+
+    def _shard_of(self, row: int) -> StoreShard:
+        return self.shards[bisect_right([s.start for s in self.shards], row) - 1]
+
+    def _where(self, row: int) -> str:
+        shard = self._shard_of(row)
+        return f"`{file_path(self.path, shard.items)}`, row {row - shard.start}"
+
+    def _repeated(self, ids: pa.ChunkedArray, first: int, row: int) -> str:
+        return f"the id `{ids[row]}` is that of {self._where(first)} too"
 
     def failures(self) -> pa.Table:
         """One row a part that failed: id, key, source, error, message."""
@@ -136,7 +218,7 @@ class Store:
         path = file_path(self.path, name)
         if not path.exists():
             return FAILURE_SCHEMA.empty_table()
-        return read_rows(open_parquet(path), path)
+        return plain_table(read_rows(open_parquet(path), path))
 
     def has(self, key: str) -> Array:
         """bool `(rows,)`: which rows have that embedding; where nobody wrote it, the non-zero."""
@@ -146,10 +228,11 @@ class Store:
             stop = shard.start + shard.rows
             file = self._parquet(shard)
             if column in file.schema_arrow.names:
-                values = file.read([column]).column(column).to_pylist()
+                path = file_path(self.path, shard.items)
+                values = read_rows(file, path, [column]).column(column).to_pylist()
                 found[shard.start : stop] = [bool(value) for value in values]
             else:
-                vectors = self.tensors(shard, key).read("embeddings")
+                vectors = self.tensor_file(shard, key).read("embeddings")
                 found[shard.start : stop] = vectors.any(axis=1)
         return found
 
@@ -166,7 +249,7 @@ class Store:
         """First row and vectors, float32 `(at most batch, dim)`; a batch never spans two shards."""
         self.key(key)
         for shard in self.shards:
-            file = self.tensors(shard, key)
+            file = self.tensor_file(shard, key)
             for at in range(0, shard.rows, batch):
                 vectors = file.read("embeddings", at, min(at + batch, shard.rows))
                 yield shard.start + at, vectors.astype(np.float32, copy=False)
@@ -176,8 +259,8 @@ class Store:
         self._needs_sequence(key)
         if not 0 <= row < self.rows:
             raise IndexError(f"row {row} of {self.rows}")
-        shard = self.shards[bisect_right([s.start for s in self.shards], row) - 1]
-        file = self.tensors(shard, key)
+        shard = self._shard_of(row)
+        file = self.tensor_file(shard, key)
         at = row - shard.start
         start, stop = (int(v) for v in file.read("offsets", at, at + 2))
         return file.read("values", start, stop).astype(np.float32, copy=False)
@@ -186,7 +269,7 @@ class Store:
         """First row, values `(total, dim)` and offsets `(rows + 1,)`, a shard at a time."""
         self._needs_sequence(key)
         for shard in self.shards:
-            file = self.tensors(shard, key)
+            file = self.tensor_file(shard, key)
             yield shard.start, file.read("values"), file.read("offsets")
 
     def _needs_sequence(self, key: str) -> None:
@@ -203,7 +286,7 @@ class Store:
         for shard in self.shards:
             self._parquet(shard)
             for key in self.keys:
-                self.tensors(shard, key)
+                self.tensor_file(shard, key)
 
     def _parquet(self, shard: StoreShard) -> pq.ParquetFile:
         path = file_path(self.path, shard.items)
@@ -214,12 +297,16 @@ class Store:
                 f"`{self.path / MANIFEST}` says {shard.rows}",
                 _AGAIN,
             )
-        if "id" not in file.schema_arrow.names:
+        names = file.schema_arrow.names
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise BadInput(f"`{path}` has two columns `{twice}`", "give each a name of its own")
+        if "id" not in names:
             raise BadInput(f"`{path}` has no column `id`", "every item has one, as a string")
         return file
 
-    def tensors(self, shard: StoreShard, key: str) -> TensorFile:
-        """The file of a shard's key. Raises BadInput when its header does not fit the manifest."""
+    def tensor_file(self, shard: StoreShard, key: str) -> TensorFile:
+        """The file of a key in a shard. Raises BadInput when it does not fit the manifest."""
         entry = self.keys[key]
         file = TensorFile(file_path(self.path, shard.keys[key]))
         shape, dtype = file.shape("embeddings"), file.dtype("embeddings")

@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mmcli.core.errors import BadInput
 from mmcli.store.mapped import MappedKey
 from mmcli.store.mapped_sequences import MappedSequences
 from mmcli.store.reader import Store
@@ -45,7 +44,7 @@ class StoreRows:
         store.check_structure()
         self.store = store
         self.keys = dict(keys)
-        self.schema = _items_schema(store)
+        self.schema = pa.schema([f for f in store.schema if not f.name.startswith("has_")])
         self._vectors = {key: MappedKey(store, theirs) for key, theirs in self.keys.items()}
         self._sequences = {
             key: MappedSequences(store, theirs)
@@ -110,19 +109,14 @@ class StoreRows:
             at = rows[shard_of == number] - self._starts[number]
             if len(at) != table.num_rows:
                 table = table.take(pa.array(at))
-            parts.append(table.select(schema.names).cast(schema))
+            parts.append(table.select(schema.names))
         return pa.concat_tables(parts).combine_chunks()
 
     def _shard_items(self, number: int) -> pa.Table:
         """The items of a shard; the one read last is kept, since the next rows may be in it."""
         if self._read is None or self._read[0] != number:
             self._read = None
-            table = self.store.shard_items(number)
-            for name in self.schema.names:
-                if name not in table.column_names:
-                    kind = self.schema.field(name).type
-                    table = table.append_column(name, pa.nulls(table.num_rows, kind))
-            self._read = (number, table)
+            self._read = (number, self.store.shard_items(number))
         return self._read[1]
 
     def _failures_among(self, ids: pa.ChunkedArray) -> list[Failure]:
@@ -130,23 +124,6 @@ class StoreRows:
             self._failures.column("id"), value_set=pa.chunked_array(ids).combine_chunks()
         )
         return [Failure(**row) for row in self._failures.filter(mask).to_pylist()]
-
-
-def _items_schema(store: Store) -> pa.Schema:
-    schemas = []
-    for shard in store.shards:
-        schema = store.parquet_schema(shard)
-        kept = [f for f in schema if not f.name.startswith("has_")]
-        schemas.append(pa.schema([f.remove_metadata() for f in kept]))
-    if not schemas:
-        return pa.schema([("id", pa.string())])
-    try:
-        return pa.unify_schemas(schemas, promote_options="permissive")
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise BadInput(
-            f"the shards of `{store.path}` do not agree: {reason}", "make the store again"
-        ) from error
 
 
 def _failures_of(store: Store, keys: Mapping[str, str]) -> pa.Table:

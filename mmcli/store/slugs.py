@@ -5,6 +5,7 @@ import re
 
 _PLAIN = re.compile(r"[a-z0-9_-]+(:[a-z0-9][a-z0-9._@+-]*)?")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._@+-]+")
+_HASHED = re.compile(r"(.+)-[0-9a-f]{8}")
 _LONGEST = 80
 
 
@@ -19,3 +20,13 @@ def slug_of(key: str) -> str:
     digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     safe = _UNSAFE.sub("-", key.replace(":", ".", 1)).strip(".-")[: _LONGEST - 9]
     return f"{safe}-{digest}" if safe else f"key-{digest}"
+
+
+def key_of(slug: str) -> str:
+    """The key whose files are called so, where the slug can say it; else the slug."""
+    hashed = _HASHED.fullmatch(slug)
+    for stem in (slug, hashed[1] if hashed else slug):
+        for key in (stem.replace(".", ":", 1), stem):
+            if slug_of(key) == slug:
+                return key
+    return slug

@@ -1,11 +1,13 @@
 """Recomputes every hash of a directory that mmcli wrote, of whatever kind, and lists what is wrong.
 
-Goes on after the first problem. For a store it also compares rows, widths and counts.
+Goes on after the first problem. For a store it also compares rows, widths and counts, and looks at
+its ids and vectors.
 """
 
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,8 @@ def verify_directory(path: str | Path) -> VerifyReport:
     if not problems and kind_of(manifest) == KIND:
         problems += _store_problems(path, manifest)
     warnings = [Problem(n, "is not named in the manifest") for n in _unlisted(path, files)]
+    if not problems and kind_of(manifest) == KIND:
+        warnings += _store_warnings(path)
     kind = kind_of(manifest).removeprefix("mmcli.")
     return VerifyReport(path, kind, len(sound) + 1, read, problems, warnings)
 
@@ -88,6 +92,7 @@ def _store_problems(path: Path, manifest: dict[str, Any]) -> Iterator[Problem]:
     import pyarrow.compute as pc  # for stores only, as the reader is
 
     from mmcli.store.reader import Store
+    from mmcli.store.vector_checks import vector_problems
 
     try:
         store = Store.open(path, verify="none")
@@ -103,13 +108,24 @@ def _store_problems(path: Path, manifest: dict[str, Any]) -> Iterator[Problem]:
     known = [count for count in counts if isinstance(count, int)]
     if len(known) == len(counts) and sum(known) != store.rows:
         yield Problem(MANIFEST, f"ok + partial + failed is {sum(known)}, rows {store.rows}")
-    ids = store.items(["id"]).column("id")
-    if pc.count_distinct(ids).as_py() != store.rows:
-        yield Problem(MANIFEST, "two items have the same id")
+    for name, wrong in chain(vector_problems(store), store.id_problems()):
+        yield Problem(name, wrong)
+    try:
+        ids = store.items(["id"]).column("id")
+    except BadInput:  # which is among the problems
+        return
     named = failures.column("id")
     strange = named.filter(pc.invert(pc.is_in(named, value_set=ids)))
     if len(strange):
         yield Problem("failures.parquet", f"names an item that the store lacks: `{strange[0]}`")
+
+
+def _store_warnings(path: Path) -> Iterator[Problem]:
+    from mmcli.store.reader import Store
+    from mmcli.store.vector_checks import parts_not_said
+
+    for name, odd in parts_not_said(Store.open(path, verify="none")):
+        yield Problem(name, odd)
 
 
 def _unlisted(path: Path, files: dict[str, Any]) -> list[str]:

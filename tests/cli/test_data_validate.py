@@ -143,6 +143,22 @@ def test_leaks_between_splits(find: Find, tmp_path: Path) -> None:
     assert {(f["check"], f["id"]) for f in again} == {("duplicate", "2")}
 
 
+def test_a_split_file_of_other_data_is_no_clean_bill(run_here: Run, tmp_path: Path) -> None:
+    table(tmp_path / "t.jsonl", [{"id": str(i), "text": f"text {i}"} for i in range(3)])
+    command = ("data", "validate", "t.jsonl", "--checks", "leak", "--split-file", "s.csv")
+    (tmp_path / "s.csv").write_text("id,split\nx,train\ny,test\n", "utf-8")
+    done = run_here(*command)
+    assert done.returncode == 3 and "`s.csv` names no item of `t.jsonl`: `x`" in done.stderr
+    (tmp_path / "s.csv").write_text("id,split\n0,train\n1,test\ny,test\n", "utf-8")
+    done = run_here(*command)
+    assert done.returncode == 0, done.stderr
+    assert "1 of 3 ids of `s.csv` are not in `t.jsonl` (first: `y`)" in done.stderr
+    assert "`s.csv` gives no split to 1 of 3 items" in done.stderr
+    (tmp_path / "s.csv").write_text("id,split\n0,train\n1,test\n0,test\n", "utf-8")
+    done = run_here(*command)
+    assert done.returncode == 3 and "names an id twice: `0`, in rows 0 and 2" in done.stderr
+
+
 def test_labels(find: Find, tmp_path: Path) -> None:
     labels = [*"aaaabbbb", "B", "c", None, "a", "b"]
     rows = [{"id": str(i), "text": f"text {i}", "label": v} for i, v in enumerate(labels)]

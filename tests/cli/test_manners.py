@@ -8,10 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
+from mmcli.cli.main import program
 from tests.conftest import Run, mmcli_command, picture, recording
 from tests.warm import WarmServer
 
@@ -270,7 +274,7 @@ def test_precedence_of_settings(
     monkeypatch.setenv("MMCLI_EXTRACT_SHARD_SIZE", "2")
     variable = run_here(*words)
     assert json.loads(variable.stdout)["shard_rows"] == 2
-    assert "shard-size = 2 (variable)" in variable.stderr
+    assert "shard-size = 2 (variable MMCLI_EXTRACT_SHARD_SIZE)" in variable.stderr
     flag = run_here(*words, "--shard-size", "1")
     assert json.loads(flag.stdout)["shard_rows"] == 1
     for content, meant in (
@@ -281,6 +285,48 @@ def test_precedence_of_settings(
         (tmp_path / "run.toml").write_text(content)
         wrong = run_here(*words)
         assert wrong.returncode == 2 and meant in wrong.stderr
+
+
+def commands_below(command: Any, context: Any) -> Iterator[tuple[Any, Any]]:
+    """Every command of the program with a context as the parser makes it."""
+    yield command, context
+    for name, one in getattr(command, "commands", {}).items():
+        yield from commands_below(one, typer.Context(one, parent=context, info_name=name))
+
+
+def test_every_long_option_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = program()
+    start = typer.Context(tree, info_name="mmcli", **tree.context_settings)
+    options = 0
+    for command, context in commands_below(tree, start):
+        flags = [(f, p) for p in command.params for f in p.opts if f.startswith("--")]
+        options += len(flags)
+        for flag, parameter in flags:
+            variable = f"{context.command_path} {flag[2:]}".replace(" ", "_").replace("-", "_")
+            monkeypatch.setenv(variable.upper(), "7")
+            found = [p for p in command.params if p.value_from_envvar(context) in ("7", ["7"])]
+            assert found == [parameter], (variable, found)
+            monkeypatch.delenv(variable.upper())
+            for negative in parameter.secondary_opts:
+                variable = variable.replace(flag[2:], negative[2:].replace("-", "_"))
+                for word, value in (("1", "False"), ("no", "True")):
+                    monkeypatch.setenv(variable.upper(), word)
+                    assert parameter.value_from_envvar(context) == value
+    assert options > 500
+
+
+def test_variables_and_keys_of_files_have_the_names_of_options(
+    run_here: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run.toml").write_text('text = ["words"]\n')
+    words = ("retrieve", "search", "nope", "-v", "--config", "run.toml")
+    monkeypatch.setenv("MMCLI_RETRIEVE_SEARCH_TOP", "7")
+    done = run_here(*words)
+    assert "k = 7 (variable MMCLI_RETRIEVE_SEARCH_TOP)" in done.stderr
+    assert "more-text = ['words'] (config file)" in done.stderr
+    monkeypatch.delenv("MMCLI_RETRIEVE_SEARCH_TOP")
+    monkeypatch.setenv("MMCLI_RETRIEVE_SEARCH_K", "8")
+    assert "k = 8 (variable MMCLI_RETRIEVE_SEARCH_K)" in run_here(*words).stderr
 
 
 def test_a_bad_item_gives_exit_six(run_here: Run, tmp_path: Path) -> None:  # 31

@@ -1,13 +1,14 @@
 """`mmcli store concat`, as it is typed: stores one after the other, and what is refused."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from mmcli.store.reader import Store
-from mmcli.store.records import KeyArrays
+from mmcli.store.writer import KeyArrays, StoreWriter
 from tests.cli.test_store_tools import refused, report_of, same_rows, sound
 from tests.conftest import Run
 from tests.store.store_making import KEYS, make_store, writer
@@ -79,3 +80,29 @@ def test_concat_refuses(run_here: Run, a: Path) -> None:
     refused(run_here("store", "concat", a, "t", "-o", "c"), "`t` has no key `text:other`")
     done = run_here("store", "concat", a, "t", "-o", "c", "--keys", "image")
     refused(done, "column `label` is int64", "list")
+
+
+@pytest.mark.parametrize(
+    ("ids", "words"),
+    [([7, 8], "int64 and not a text"), ([None, "b"], "is null"), (["a", "a"], "row 0 too")],
+)
+def test_ids_that_address_no_row_are_refused_by_every_verb(
+    run_here: Run, tmp_path: Path, ids: list[Any], words: str
+) -> None:
+    table = pa.table({"id": pa.array(ids), "label": ["x", "y"], "has_image": [True, True]})
+    with StoreWriter(tmp_path / "odd", {"image": KEYS["image"]}, {}, {}, "f") as store:
+        arrays = {"image": KeyArrays(np.eye(4, dtype=np.float32)[:2])}
+        store.write_shard(0, 0, table, arrays, [], (2, 0, 0), {})
+        store.commit(versions={"mmcli": "0"})
+    for command in (
+        ("retrieve", "index", "odd", "-o", "x"),
+        ("store", "join", "odd", "odd", "-o", "x"),
+        ("evaluate", "retrieval", "odd", "--query", "image", "--target", "image",
+         "--relevant-by", "label"),
+        ("fuse", "train", "odd", "--label", "label", "-o", "x"),
+    ):  # fmt: skip
+        refused(run_here(*command), "odd/items-00000.parquet", words)
+    done = run_here("verify", "odd")
+    assert done.returncode == 3 and words in done.stdout
+    if words != "row 0 too":
+        refused(run_here("store", "concat", "odd", "odd", "--prefix", "a,b", "-o", "x"), words)

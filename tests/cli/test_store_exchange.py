@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmcli.store.reader import Store
+from mmcli.workflows.queries.plans import key_of_modality
 from tests.cli.test_store_tools import raw, refused, report_of, same_rows, sound
 from tests.conftest import Run
 from tests.store.store_making import KEYS, contents, make_store
@@ -78,6 +79,54 @@ def test_jsonl_has_the_fewest_digits_that_give_the_bits(run_here: Run, a: Path) 
     report_of(run_here("store", "import", "x.jsonl", "-o", "back", "--key", "image", "--column",
                        "image_embedding", "--json"))  # fmt: skip
     assert raw(sound(a.parent / "back"), "image").tobytes() == raw(old, "image").tobytes()
+
+
+def test_every_key_of_a_jsonl_comes_back(run_here: Run, a: Path) -> None:
+    exported(run_here, "jsonl")
+    report_of(run_here("store", "import", "x.jsonl", "-o", "back", "--json"))
+    old, new = Store.open(a), sound(a.parent / "back")
+    assert list(new.keys) == list(old.keys) and new.columns == old.columns
+    for key in old.keys:
+        assert new.keys[key]["dtype"] == "F32" and np.array_equal(new.load(key), old.load(key))
+        assert new.has(key).tolist() == old.has(key).tolist()
+    report_of(run_here("store", "import", "x.jsonl", "-o", "one", "--key", "image", "--json"))
+    assert list(sound(a.parent / "one").keys) == ["image"]
+    (a.parent / "whole.jsonl").write_text('{"id": "a", "image_embedding": [1, 0]}\n')
+    report_of(run_here("store", "import", "whole.jsonl", "-o", "named", "--json"))
+    assert sound(a.parent / "named").load("image").tolist() == [[1, 0]]
+    report_of(run_here("store", "import", "whole.jsonl", "-o", "else", "--key", "text", "--json"))
+    assert list(sound(a.parent / "else").keys) == ["text"]
+
+
+def test_a_column_called_caption_stays_one(run_here: Run, a: Path) -> None:
+    captions = "".join(f"{i},thing {n}\n" for n, i in enumerate(Store.open(a).ids()))
+    (a.parent / "words.csv").write_text(f"id,caption\n{captions}", "utf-8")
+    report_of(run_here("store", "join", "a", "words.csv", "-o", "b", "--json"))
+    report_of(run_here("store", "export", "b", "-o", "x", "--to", "npy", "--json"))
+    report_of(run_here("store", "import", "x", "-o", "back", "--json"))
+    assert sound(a.parent / "back").items(["caption"])["caption"][3].as_py() == "thing 3"
+
+
+def test_the_picture_is_the_key_of_that_name_whatever_the_order(run_here: Run, a: Path) -> None:
+    """A store of another program, whose first key of pictures is a layer."""
+    manifest = json.loads((a / "manifest.json").read_text("utf-8"))
+    old = Store.open(a)
+    layer, image = manifest["keys"]["text:other"], manifest["keys"]["image"]
+    layer["slug"] = "image.layer"
+    shards = manifest["shards"]
+    for one in shards:
+        one["keys"] = {"image:NAME@4": one["keys"]["text:other"], "image": one["keys"]["image"]}
+    told = {"format": manifest["format"], "rows": manifest["rows"], "shards": shards,
+            "keys": {"image:NAME@4": layer, "image": image}}  # fmt: skip
+    (a / "manifest.json").write_text(json.dumps(told), "utf-8")
+    assert list(Store.open(a).keys) == ["image:NAME@4", "image"]
+    assert exported(run_here, "clip-retrieval")["keys"] == ["image"]
+    found = np.load(a.parent / "x/img_emb/img_emb_0.npy")
+    assert found.tobytes() == raw(old, "image").tobytes()
+    assert key_of_modality(Store.open(a).keys, "image") == "image"
+    layers = {"image:a@4": {"layer": 4}, "image:a": {}, "text": {}}
+    assert key_of_modality(layers, "image") == "image:a"
+    assert key_of_modality(layers, "speech") is None
 
 
 def test_clip_retrieval_finds_its_own_layout(run_here: Run, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """The split of every row, whatever says it: a file, a fold, a column, or nothing."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from mmcli.core.errors import BadInput, UsageError
-from mmcli.data.splits import SplitOptions, split_rows
+from mmcli.data.splits import SplitOptions, fold_numbers, split_rows
 from mmcli.store.parquet import write_table
 from mmcli.store.reader import Store
 from mmcli.store.writer import KeyArrays, StoreWriter
@@ -127,7 +129,7 @@ def test_a_file_that_does_not_fit_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="does not exist"):
         split_rows(store, options, train=True)
     path.write_bytes(b"no Parquet")
-    with pytest.raises(BadInput, match="not a sound Parquet"):
+    with pytest.raises(BadInput, match="not a Parquet file"):
         split_rows(store, options, train=True)
     write_table(path, pa.table({"id": ["other"], "split": ["train"]}))
     with pytest.raises(BadInput, match="names no item"):
@@ -135,6 +137,28 @@ def test_a_file_that_does_not_fit_is_named(tmp_path: Path) -> None:
     write_table(path, pa.table({"id": ["r000", "r000"], "split": ["train", "test"]}))
     with pytest.raises(BadInput, match="twice"):
         split_rows(store, options, train=True)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "parquet"])
+def test_a_file_may_be_any_table(tmp_path: Path, suffix: str) -> None:
+    store = store_of(tmp_path / "s", label=[1, 2, 3])
+    path = tmp_path / f"splits.{suffix}"
+    rows = [{"id": "r002", "split": "val", "fold": 1}, {"id": "r000", "split": "test", "fold": 0}]
+    if suffix == "parquet":
+        coded = pa.array([r["id"] for r in rows]).dictionary_encode()
+        names = pa.array([r["split"] for r in rows], pa.string_view())
+        write_table(path, pa.table({"id": coded, "split": names, "fold": [1, 0]}))
+    elif suffix == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        lines = [list(rows[0]), *(list(map(str, row.values())) for row in rows)]
+        between = "," if suffix == "csv" else "\t"
+        path.write_text("".join(between.join(line) + "\n" for line in lines))
+    options = SplitOptions(split_file=str(path))
+    assert split_rows(store, options, train=False).names.tolist() == ["test", "", "val"]
+    splits = split_rows(store, replace(options, fold=1), train=False)
+    assert splits.names.tolist() == ["train", "", "test"]
+    assert fold_numbers(store, options) == [0, 1]
 
 
 def test_val_is_a_share_of_train_in_whole_groups(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ def shard(index: int, salt: int = 0) -> dict[str, Any]:
     """The arguments of `write_shard`: row 0 of shard 1 failed, row 1 has no text."""
     random = np.random.default_rng(100 * salt + index)
     image = random.standard_normal((ROWS, DIM)).astype(np.float32)
+    image /= np.linalg.norm(image, axis=1, keepdims=True)
     text = random.standard_normal((ROWS, 3)).astype(np.float16)
     lengths = random.integers(1, 4, ROWS)
     has_image, has_text = np.ones(ROWS, bool), np.ones(ROWS, bool)

@@ -74,9 +74,11 @@ def test_ids_that_are_not_unique_and_failures_of_nobody(tmp_path):
         stranger = Failure("nobody", "image", "a.jpg", "corrupt", "")
         store.write_shard(**{**shard(0), "index": 1, "start": ROWS, "failures": [stranger]})
         store.commit()
-    messages = [p["message"] for p in verify(tmp_path / "s")["problems"]]
-    assert messages == [
-        "two items have the same id", "names an item that the store lacks: `nobody`"]  # fmt: skip
+    twice, stranger = verify(tmp_path / "s")["problems"]
+    assert twice["file"] == "items-00001.parquet"
+    assert twice["message"].startswith("row 0: the id `0/item-0-é` is that of")
+    assert "items-00000.parquet`, row 0" in twice["message"]
+    assert stranger["message"] == "names an item that the store lacks: `nobody`"
 
 
 def test_directories_of_every_kind(tmp_path):

@@ -7,6 +7,7 @@ Looks at every file once, then at what rows have in common. What is said of a fi
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import BinaryIO
 
 import pyarrow as pa
@@ -16,8 +17,7 @@ from mmcli.core.registry import suggestion
 from mmcli.data.decode import PartTask
 from mmcli.data.label_problems import LabelWatch
 from mmcli.data.probes import PartFacts, Probing
-from mmcli.data.splits import FOLD_COLUMN, SPLIT_COLUMN
-from mmcli.data.typed_table import TypedTable
+from mmcli.data.split_file import FOLD_COLUMN, SPLIT_COLUMN, SplitFile
 from mmcli.engine.probing import probe_all
 from mmcli.store.reader import Store
 from mmcli.workflows.data.findings import (
@@ -78,7 +78,7 @@ def validate(
     with open_items(config.source, config.mapping, config.root, stdin) as items:
         store = _store(config, items)
         columns = _columns(config, items)
-        splits = _split_file(config)
+        splits = _split_file(config, items, warn)
         yield items.n_items, _findings(config, items, store, columns, splits, progress, warn)
 
 
@@ -111,21 +111,40 @@ def _columns(config: ValidateConfig, items: Items) -> dict[str, str | None]:
     return found
 
 
-def _split_file(config: ValidateConfig) -> Mapping[str, str] | None:
-    """The split, or fold, of each id in a split file."""
+def _split_file(
+    config: ValidateConfig, items: Items, warn: Callable[[str], None]
+) -> Mapping[str, str] | None:
+    """The split, or fold, of each id in a split file.
+
+    Raises BadInput when it names none of the items; what it lacks, or has too much, is a warning.
+    """
     if config.split_file is None:
         return None
-    table = TypedTable(config.split_file)
-    column = next((c for c in (SPLIT_COLUMN, FOLD_COLUMN) if c in table.schema.names), None)
-    if column is None or "id" not in table.schema.names:
+    file = SplitFile(config.split_file)
+    column = next((c for c in (SPLIT_COLUMN, FOLD_COLUMN) if c in file.columns), None)
+    if column is None or "id" not in file.columns:
         raise BadInput(
             f"`{config.split_file}` has no columns id and split", "`mmcli data split` writes one"
         )
-    found: dict[str, str] = {}
-    for batch in table.batches(["id", column]):
-        ids = batch.column("id").cast(pa.string()).to_pylist()
-        values = batch.column(column).cast(pa.string()).to_pylist()
-        found.update((i, v) for i, v in zip(ids, values, strict=True) if i and v)
+    ids, values = file.rows(column)
+    names = values.cast(pa.string()).to_pylist()
+    found = {i: name for i, name in zip(ids.to_pylist(), names, strict=True) if i and name}
+    there = set(chain.from_iterable(t.column("id").to_pylist() for _, t in items.blocks()))
+    strange = [i for i in found if i not in there]
+    if len(strange) == len(found):
+        shown = f": `{strange[0]}` is its first" if strange else ""
+        raise BadInput(
+            f"`{config.split_file}` names no item of `{config.source}`{shown}",
+            "it belongs to other data: split again",
+        )
+    if strange:
+        warn(
+            f"{len(strange)} of {len(found)} ids of `{config.split_file}` are not in"
+            f" `{config.source}` (first: `{strange[0]}`)"
+        )
+    unnamed = items.n_items - len(found) + len(strange)
+    if unnamed > 0:
+        warn(f"`{config.split_file}` gives no {column} to {unnamed} of {items.n_items} items")
     return found
 
 

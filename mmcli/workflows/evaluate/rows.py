@@ -67,7 +67,7 @@ def column_groups(store: Store, column: str | None, rows: Rows) -> NDArray[np.in
     """The group of each row, numbered from 0 among these rows; None without a column."""
     if column is None:
         return None
-    ids = store.items(["id"]).column("id")
+    ids = store.id_column()
     groups: Groups = group_rows(ids, _plain_column(store, column), column).among(rows)
     return groups.codes.astype(np.int64)
 

@@ -14,7 +14,7 @@ from mmcli.core.errors import BadInput, SpaceMismatch, UsageError
 from mmcli.core.registry import suggestion
 from mmcli.engine.device import place, probe
 from mmcli.store.reader import Store
-from mmcli.workflows.queries.plans import modality_of_key
+from mmcli.workflows.queries.plans import key_of_modality, modality_of_key
 
 if TYPE_CHECKING:
     from mmcli.align.aligner import Aligner
@@ -157,7 +157,7 @@ def _refuse_odd(store: Store, key: str, rows: Rows, found: Vectors) -> None:
 def _key(store: Store, name: str) -> str:
     if name in store.keys:
         return name
-    for key, entry in store.keys.items():
-        if modality_of_key(key, entry) == name:
-            return key
+    key = key_of_modality(store.keys, name)
+    if key is not None:
+        return key
     raise BadInput(f"`{store.path}` has no key `{name}`", suggestion(name, store.keys))

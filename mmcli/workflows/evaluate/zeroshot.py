@@ -29,7 +29,7 @@ from mmcli.workflows.evaluate.rows import choose_rows, column_codes, column_grou
 from mmcli.workflows.evaluate.vectors import Side, load_side, open_aligner, resolve_name
 from mmcli.workflows.output_files import refuse_page
 from mmcli.workflows.predictions.files import check_predictions, write_predictions
-from mmcli.workflows.queries.plans import modality_of_key
+from mmcli.workflows.queries.plans import key_of_modality
 from mmcli.workflows.trained_rows import seen_warning
 
 #: Rows scored at a time.
@@ -154,10 +154,10 @@ def _check(config: ZeroshotConfig) -> None:
 
 
 def _default_key(store: Store, name: str) -> str:
-    of = {modality_of_key(key, entry): key for key, entry in reversed(store.keys.items())}
     for modality in ("image", "speech", "video"):
-        if modality in of:
-            return of[modality]
+        key = key_of_modality(store.keys, modality)
+        if key is not None:
+            return key
     raise BadInput(f"`{name}` has no key of pictures", "name the one to classify with `--key`")
 
 

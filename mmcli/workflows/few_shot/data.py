@@ -157,7 +157,7 @@ def _label(store: Store, config: FinetuneConfig) -> str:
 def _in_order(data: FewShotData, split: str, seed: int) -> Rows:
     """The rows of a split, in the order of a draw."""
     rows = data.rows(split)
-    ids = data.store.items(["id"]).column("id").take(rows)
+    ids = data.store.id_column().take(rows)
     return rows[group_rows(ids).order(seed)]
 
 

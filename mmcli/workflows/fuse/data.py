@@ -73,6 +73,7 @@ def load_fuse_data(
 
     Raises BadInput or UsageError for what cannot be trained on, before it is.
     """
+    store.id_column()  # rows are split and told of by it
     labels = read_labels(store, config.label)
     chosen = choose_keys(store, config.only, config.keys)
     if config.tabular and config.label.column in config.tabular:
@@ -235,5 +236,5 @@ def _layer(store: Store, key: str) -> int | None:
 def _groups(store: Store, column: str | None) -> NDArray[np.int64]:
     if column is None:
         return np.arange(store.rows, dtype=np.int64)
-    table = store.items(list(dict.fromkeys(["id", column])))
-    return group_rows(table.column("id"), table.column(column), column).codes.astype(np.int64)
+    values = store.items([column]).column(column)
+    return group_rows(store.id_column(), values, column).codes.astype(np.int64)

@@ -58,7 +58,7 @@ def add_rows(
         manifest = change.manifest
         store = Store.open(config.store, config.verify)
         parts = _parts(config, manifest, store)
-        ids = pa.chunked_array(store.items(["id"])["id"].cast(pa.string()))
+        ids = store.id_column()
         keep = kept_rows(change.path, manifest)
         have = ids_of(item_files(change.path, manifest))
         wanted, outdated = _choose(config, manifest, store, ids, have, keep)

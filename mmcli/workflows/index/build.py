@@ -57,6 +57,7 @@ def build_index(config: IndexConfig, listeners: Listeners | None = None) -> dict
     memory = check_config(config)
     refuse_overwrite(Path(config.output), config.force)
     store = Store.open(Path(config.store), verify=config.verify)
+    store.id_column()  # by which rows are found, removed and replaced
     plan = plan_index(config, store)
     names = [part.name for part in plan.parts]
     rows = sum(part.count for part in plan.parts)

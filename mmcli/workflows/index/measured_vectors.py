@@ -157,7 +157,7 @@ def _rows_of_plan(
             pa.string(),
         )
         have = pc.binary_join_element_wise(modality, have, "\n")
-    wanted = store.items(["id"])["id"].cast(pa.string())
+    wanted = store.id_column()
     given = []
     for part in plan.parts:
         ids = wanted.filter(pa.array(part.rows))

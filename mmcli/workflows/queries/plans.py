@@ -55,6 +55,16 @@ def modality_of_key(key: str, entry: Mapping[str, Any]) -> str:
     return str(entry.get("modality") or key.partition(":")[0])
 
 
+def key_of_modality(entries: Mapping[str, Mapping[str, Any]], modality: str) -> str | None:
+    """The key that is meant by a modality: that of its name, else its first, layers last.
+
+    The order of keys is the writer's, and need not say anything.
+    """
+    here = [key for key, entry in entries.items() if modality_of_key(key, entry) == modality]
+    here.sort(key=lambda key: (key != modality, entries[key].get("layer") is not None))
+    return here[0] if here else None
+
+
 def reference_of(entry: Mapping[str, Any]) -> str | None:
     """How to ask the registry for a key's encoder again, at the revision that made the store."""
     reference = entry.get("reference") or entry.get("encoder")

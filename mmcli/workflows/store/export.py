@@ -116,12 +116,19 @@ def _keys(config: ExportConfig, store: Store) -> list[str]:
                 f"`--keys {chosen[modality]},{key}`: clip-retrieval holds one of {modality}",
                 "name one of them",
             )
-        chosen.setdefault(modality, key)
+        if modality not in chosen:
+            chosen[modality] = key if config.keys else _plain_key(keys, modality)
     if not chosen:
         raise BadInput(
             f"`{store.path}` has no key of image or text", "clip-retrieval holds nothing else"
         )
     return list(chosen.values())
+
+
+def _plain_key(keys: Sequence[str], modality: str) -> str:
+    """The key named as the modality, else the first of it: a foreign store may have any order."""
+    here = [key for key in keys if key.partition(":")[0] == modality]
+    return modality if modality in here else here[0]
 
 
 def _left_out(config: ExportConfig, store: Store, keys: Sequence[str]) -> list[str]:

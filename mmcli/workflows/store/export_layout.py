@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from mmcli.store.manifest import canonical
+from mmcli.store.slugs import key_of
 
 EXPORT = "mmcli.export"
 EXPORT_FORMAT = "mmcli.export/1"
@@ -17,6 +18,7 @@ EXPORT_FORMAT = "mmcli.export/1"
 KEYS_METADATA = "keys"
 _PARQUET_KEY = b"mmcli"
 _MAJOR = 1
+_SUFFIX = "_embedding"
 
 
 def npy_names(slug: str) -> tuple[str, str, str]:
@@ -26,7 +28,13 @@ def npy_names(slug: str) -> tuple[str, str, str]:
 
 def vector_column(slug: str) -> str:
     """The column of a key's vectors in a table; `image` is the path of the picture."""
-    return f"{slug}_embedding"
+    return slug + _SUFFIX
+
+
+def key_of_column(column: str) -> str | None:
+    """The key whose vectors a column of that name holds; None for any other name."""
+    slug = column.removesuffix(_SUFFIX)
+    return key_of(slug) if slug and slug != column else None
 
 
 def parquet_metadata(keys: Mapping[str, Any], source_root: str | None) -> dict[bytes, bytes]:

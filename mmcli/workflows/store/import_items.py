@@ -31,7 +31,7 @@ class ImportedItems:
         self._name = name
         there = [] if self._spool is None else self._spool.schema.names
         mapping = dict(mapping)
-        if vectors.kind in ("clip-retrieval", "export"):
+        if vectors.kind == "clip-retrieval":
             mapping = {k: v for k, v in clip_mapping(there).items() if k not in mapping} | mapping
         self._check_mapping(mapping, there)
         if self._spool is not None and self._spool.rows != self._rows:

@@ -156,9 +156,10 @@ def _write(
 def _name_key(config: ImportConfig, vectors: Vectors) -> None:
     """Give the embedding the name that the user chose, where the files do not name any."""
     if "" in vectors.keys:
-        if not config.key:
+        name = config.key or vectors.name
+        if not name:
             raise UsageError("what is the embedding called?", "as in `--key image`")
-        vectors.keys = {config.key: vectors.keys[""]}
+        vectors.keys = {name: vectors.keys[""]}
     elif config.key and config.key not in vectors.keys:
         raise BadInput(
             f"`--key {config.key}`: `{config.sources[0]}` has no such key",

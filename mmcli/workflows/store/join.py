@@ -81,6 +81,7 @@ def join_store(config: JoinConfig, progress: Progress = lambda done, total: None
 def _join(
     config: JoinConfig, store: Store, joined: Joined, on: str, progress: Progress
 ) -> dict[str, Any]:
+    store.id_column()
     reader = StoreRows(store, {key: key for key in store.keys})
     joined.refuse_ambiguous(store, reader.schema)
     partner, report = _match(config, store, joined, on)

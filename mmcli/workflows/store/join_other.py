@@ -154,6 +154,7 @@ def open_joined(
                 f"join its table: `{Path(path) / 'items.parquet'}`",
             )
         store = Store.open(path, verify)
+        store.id_column()
         named = _columns_of(path, store.columns, on, columns, mapping) if columns else {}
         wanted = chosen_keys(store, keys) if keys or not columns else []
         renamed = {old: new for new, old in mapping.items()}

@@ -69,13 +69,14 @@ class Vectors:
     """All that is imported. keys: vectors by key, "" where the caller must name it.
 
     items: rows with or without an `id`, None where nothing describes them. root: what paths are
-    relative to.
+    relative to. name: what the one key may be called where the caller does not say.
     """
 
     kind: str
     keys: dict[str, KeyVectors]
     items: Spool | None
     root: str | None = None
+    name: str = ""
 
     @property
     def rows(self) -> int:

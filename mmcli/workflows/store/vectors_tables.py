@@ -17,17 +17,21 @@ from mmcli.core.registry import suggestion
 from mmcli.data.id_lookup import Spool
 from mmcli.data.typed_table import TypedTable
 from mmcli.store.records import Array
-from mmcli.workflows.store.export_layout import parquet_keys
+from mmcli.workflows.store.export_layout import key_of_column, parquet_keys
 from mmcli.workflows.store.mapped_vectors import KeyVectors, VectorFile, Vectors
 
 
 def from_tables(sources: Sequence[str], column: str | None, folder: Path) -> Vectors:
     tables = [TypedTable(source) for source in sources]
     written = parquet_keys(tables[0].schema) if _is_parquet(tables[0]) else None
+    named = {} if column is not None else _named_columns(tables[0])
     if written and column is None:
         columns = {key: entry["column"] for key, entry in written["keys"].items()}
+    elif len(named) > 1:
+        columns = named
     else:
-        columns = {"": _vector_column(tables[0], column)}
+        name = next(iter(named.values()), None) or _vector_column(tables[0], column)
+        columns = {"": name}
     vectors = set(columns.values())
     for table in tables[1:]:
         for name in vectors:
@@ -45,11 +49,17 @@ def from_tables(sources: Sequence[str], column: str | None, folder: Path) -> Vec
         for key, (file, has) in unrolled.items()
     }
     root = written["source_root"] if written else str(Path(sources[0]).absolute().parent)
-    return Vectors("table", keys, spool, root)
+    return Vectors("table", keys, spool, root, next(iter(named), ""))
 
 
 def _is_parquet(table: TypedTable) -> bool:
     return table.file.kind == "parquet"
+
+
+def _named_columns(table: TypedTable) -> dict[str, str]:
+    """Key -> column of vectors, of the columns that are named as `store export` names them."""
+    found = {key_of_column(f.name): f.name for f in table.schema if _is_vector(f.type, True)}
+    return {key: name for key, name in found.items() if key is not None}
 
 
 def _vector_column(table: TypedTable, column: str | None) -> str:
@@ -75,10 +85,14 @@ def _vector_column(table: TypedTable, column: str | None) -> str:
     return found[0]
 
 
-def _is_vector(kind: pa.DataType) -> bool:
+def _is_vector(kind: pa.DataType, whole: bool = False) -> bool:
+    """Whether it is a list of floats; whole: or of integers, as JSON has 1.0 and 0.0."""
     lists = pa.types.is_list(kind) or pa.types.is_large_list(kind)
     lists = lists or pa.types.is_fixed_size_list(kind)
-    return bool(lists and (pa.types.is_floating(kind.value_type)))
+    if not lists:
+        return False
+    kind = kind.value_type
+    return bool(pa.types.is_floating(kind) or (whole and pa.types.is_integer(kind)))
 
 
 def _unroll(tables: Sequence[TypedTable], column: str, folder: Path) -> tuple[VectorFile, Array]:
