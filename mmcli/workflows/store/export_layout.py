@@ -16,7 +16,6 @@ EXPORT_FORMAT = "mmcli.export/1"
 #: Where a manifest, or a Parquet file's metadata, says what the keys are.
 KEYS_METADATA = "keys"
 _PARQUET_KEY = b"mmcli"
-_MAJOR = 1
 
 
 def npy_names(slug: str) -> tuple[str, str, str]:
