@@ -70,11 +70,6 @@ class Timed:
     unanswered: int
 
 
-def has_segments(path: str | Path) -> bool:
-    """Whether a predictions directory holds timed events."""
-    return SEGMENTS in read_manifest(Path(path), KIND)
-
-
 def evaluate_events(
     config: EventsConfig, message: Callable[[str], None] = lambda text: None
 ) -> dict[str, Any]:
