@@ -61,7 +61,6 @@ class Timed:
     the id, class, start, end, score). keep: the score from which those of a class count.
     """
 
-    path: str
     ids: list[str]
     truth: list[list[tuple[str, float, float]] | None]
     segments: list[tuple[int, str, float, float, float]]
@@ -155,7 +154,6 @@ def read_timed(path: str | Path, verify: str = "once") -> Timed:
     ]
     classes = manifest.get("classes") or []
     return Timed(
-        str(path),
         ids,
         truth,
         _segments(events, places),

@@ -331,7 +331,6 @@ class _Run:
                 ema=tricks.ema,
                 clip=tricks.clip,
                 patience=tricks.patience,
-                seed=self.config.seed + self.number,
                 device=self.placement.device,
                 dtype=self.placement.dtype,
                 checkpoint_s=self.config.checkpoint_s,
