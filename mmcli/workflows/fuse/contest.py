@@ -260,9 +260,7 @@ def val_scores(contest: Contest, names: Sequence[str], measure: Measure) -> dict
     return found
 
 
-def model_scores(
-    network: Any, contest: Contest, name: str, rows: Any, measure: Measure
-) -> dict[str, float]:
+def model_scores(network: Any, contest: Contest, name: str, rows: Any) -> dict[str, float]:
     """Every measure of the kept model by itself."""
     shares = probabilities(
         network, contest.specs[name].view, contest.objective, contest.data.inputs, rows
