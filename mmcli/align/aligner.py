@@ -82,11 +82,6 @@ class Aligner:
         """The width of that space."""
         return next(iter(self.directions["both"].values())).dim
 
-    @property
-    def normalized(self) -> bool:
-        """Whether its vectors have unit length."""
-        return all(tower.normalized for tower in self.directions["both"].values())
-
     def space_of(self, direction: str) -> str:
         """The name of the space that a direction maps into."""
         name, _, digest = str(self.manifest["space"]).partition("@")

@@ -62,7 +62,6 @@ def train_options(known: Schedule, options: AlignOptions, run: FitRun) -> TrainO
         ema=known.ema if options.ema is None else options.ema,
         clip=options.clip,
         patience=known.patience if options.patience is None else options.patience,
-        seed=run.seed,
         device=run.device,
         dtype=run.dtype,
         checkpoint_s=run.checkpoint_s,

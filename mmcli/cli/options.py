@@ -1,7 +1,7 @@
 """The options that every verb shares, and where their values come from.
 
-A value comes from `--config FILE.toml`, else the variable `MMCLI_<VERB>_<OPTION>`, else the flag;
-the later wins. `-v` names the source of each.
+The flag wins over the variable `MMCLI_<VERB>_<OPTION>`, and that over `--config FILE.toml`. `-v`
+names the source of each.
 """
 
 import sys

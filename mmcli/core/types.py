@@ -15,7 +15,6 @@ Modality = Literal["image", "text", "speech", "video", "tabular"]
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
 #: The columns of a source that name the parts of an item.
 PART_COLUMNS: tuple[str, ...] = ("image", "text", "speech", "video")
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 @dataclass(frozen=True)

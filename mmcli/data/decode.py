@@ -1,7 +1,7 @@
 """What a decoding worker does: turns parts into what encoders prepare from.
 
-Torch-free and picklable both ways. A part that cannot be decoded becomes a result that says why; a
-package that is missing is the only error.
+Torch-free and picklable both ways. A part that cannot be decoded becomes a result that says why;
+the only errors are a package that is missing and a defect of ours.
 """
 
 import time
@@ -112,8 +112,8 @@ def _decode_part(task: PartTask, recipes: tuple[Recipe, ...], clock: _Clock) -> 
         file = _File(task.value, clock)
         values, text = _decode(task, recipes, file)
         return PartResult(task.row, task.modality, values, text=text, seen=file.seen)
-    except MissingResource:  # an extra that is not installed is no fault of the part
-        raise
+    except (MissingResource, ImportError, NameError):
+        raise  # an extra that is not installed, or a defect of ours, is no fault of the part
     except PartError as error:
         kind, message = error.kind, error.message
     except MemoryError:

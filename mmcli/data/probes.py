@@ -78,6 +78,8 @@ def _probe(task: PartTask, probing: Probing) -> PartFacts:
         facts.error, facts.message = "unseen", f"{error.message}: {error.hint}"
     except MemoryError:
         facts.error, facts.message = "memory", "does not fit in memory"
+    except (ImportError, NameError):
+        raise  # a defect of ours is no fault of the part
     except Exception as error:  # one part must never end a run
         facts.error, facts.message = "corrupt", f"{type(error).__name__}: {error}"
     facts.message = " ".join(facts.message.split())[:_MESSAGE_CHARACTERS]

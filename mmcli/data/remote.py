@@ -76,11 +76,6 @@ def check_protocols(urls: Iterable[str]) -> None:
             filesystem_of(url)
 
 
-def only_in_this_process(url: str) -> bool:
-    """Whether other processes would not find the file: it lies in this one's memory."""
-    return protocol_of(url) == "memory"
-
-
 def open_part(url: str, max_bytes: int) -> BinaryIO:
     """A remote file, open for reading from any place. Raises PartError like `open_regular`."""
     try:

@@ -66,11 +66,6 @@ class TableFile:
             gathered(_read_parquet(self, columns)) if self.kind == "parquet" else _read_cells(self)
         )
 
-    def parquet_schema(self) -> pa.Schema:
-        """The types that a Parquet file says its columns have."""
-        with _open_parquet(self) as file:
-            return file.schema_arrow
-
     def typed_schema(self) -> pa.Schema | None:
         """The types that a Parquet file says its columns have; None where only the values tell."""
         if self.kind != "parquet":

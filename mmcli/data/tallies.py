@@ -39,10 +39,6 @@ class Spread:
     def __len__(self) -> int:
         return len(self._values)
 
-    def median(self) -> float:
-        """The middle, NaN of nothing."""
-        return float(np.median(self.array())) if self._values else math.nan
-
     def array(self) -> "np.ndarray[Any, np.dtype[np.float32]]":
         """The numbers as they came."""
         return np.frombuffer(self._values, np.float32) if self._values else np.zeros(0, np.float32)

@@ -43,10 +43,6 @@ class Speech:
     samples: bytes
     rate_hz: int
 
-    @property
-    def duration_s(self) -> float:
-        return len(self.samples) / 2 / self.rate_hz
-
 
 def speak(text: str, voice: str = VOICE) -> Speech:
     """The text as eSpeak NG says it.

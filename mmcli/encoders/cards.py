@@ -41,8 +41,3 @@ def finished(pooled: Any, dim: int | None, normalized: bool) -> Any:
     if dim is not None:
         pooled = pooled[:, :dim]
     return torch.nn.functional.normalize(pooled, dim=-1) if normalized else pooled
-
-
-def layer_card(card: EncoderCard, layer: int, dim: int) -> EncoderCard:
-    """The card of one inner layer: a space of its own, as wide as the layer is."""
-    return replace(card, dim=dim, space=f"{card.space}/layer{layer}")

@@ -6,6 +6,7 @@ original. Knows nothing about indexes or aligners.
 """
 
 import json
+import os
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
@@ -59,7 +60,7 @@ def export_text(encoder: Any, directory: Path, after: After | None = None) -> st
     """Write `model.onnx` with its weights, `tokenizer.json` and `query.json` into a directory.
 
     encoder: a text encoder of this package, loaded in fp32 on the CPU. Returns an empty string, or
-    why the tower cannot be exported; the files are then not there.
+    why the tower cannot be exported; the files are then not there. MMCLI_DEBUG=1 raises it instead.
     """
     if not isinstance(encoder, TextEncoder):
         return f"{type(encoder).__name__} is not a text tower that can be exported"
@@ -74,6 +75,8 @@ def export_text(encoder: Any, directory: Path, after: After | None = None) -> st
         files[2].write_text(json.dumps(told, sort_keys=True, indent=1) + "\n")
         worst = _difference(encoder, directory, after)
     except Exception as error:  # the exporter fails in many ways; each means: use the engine
+        if os.environ.get("MMCLI_DEBUG"):
+            raise
         reason = f"{type(error).__name__}: {error}".split("\n")[0][:200]
     else:
         if worst <= TOLERANCE:

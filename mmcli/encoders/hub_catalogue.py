@@ -168,7 +168,7 @@ HUB_SPECS = (
 )
 
 
-def _preset(name: str, encoder: str, summary: str, scripts: tuple[str, ...], **more: Any) -> Preset:
+def _preset(name: str, encoder: str, summary: str, scripts: tuple[str, ...]) -> Preset:
     """One checkpoint with a tower for each modality; its facts are those of the encoder."""
     spec = next(spec for spec in HUB_SPECS if spec.name == encoder)
     return Preset(
@@ -180,7 +180,6 @@ def _preset(name: str, encoder: str, summary: str, scripts: tuple[str, ...], **m
         languages=spec.languages,
         scripts=scripts,
         requires=spec.requires,
-        **more,
     )
 
 

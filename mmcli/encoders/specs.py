@@ -47,7 +47,6 @@ class EncoderSpec:
 class Preset:
     """Encoders that belong together, one a modality; `encoders` maps modality to reference.
 
-    shared_space: whether all of them may be compared with one another.
     scripts: ISO 15924 codes of what its text encoder can read.
     """
 
@@ -59,7 +58,6 @@ class Preset:
     languages: str = ""
     scripts: tuple[str, ...] = ()
     requires: str = ""
-    shared_space: bool = True
 
 
 @dataclass(frozen=True)

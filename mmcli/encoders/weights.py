@@ -39,9 +39,11 @@ def package_file(package: str, relative: str, sha256: str, distribution: str) ->
     path = Path(spec.origin).parent / relative
     if not path.is_file():
         raise BadInput(f"`{path}` is missing", f"pip install --force-reinstall {distribution}")
-    if file_sha256(path) != sha256:
+    found = file_sha256(path)
+    if found != sha256:
         raise BadInput(
-            f"`{path}` is not the expected file: its sha256 is not {sha256[:12]}...",
+            f"`{path}` is not the expected file: its sha256 is {found[:12]}..., not"
+            f" {sha256[:12]}...",
             f"pip install --force-reinstall {distribution}",
         )
     return path

@@ -233,7 +233,7 @@ def encoder_network(path: Path) -> Any:
     )
     net = Network(config)
     try:
-        net.load_state_dict(_renamed(weights, n_layers, torch))
+        net.load_state_dict(_renamed(weights, n_layers))
     except (KeyError, RuntimeError) as error:
         raise BadInput(
             f"`{path}` does not hold a Whisper encoder",
@@ -242,7 +242,7 @@ def encoder_network(path: Path) -> Any:
     return net
 
 
-def _renamed(weights: dict[str, Any], n_layers: int, torch: Any) -> dict[str, Any]:
+def _renamed(weights: dict[str, Any], n_layers: int) -> dict[str, Any]:
     """CTranslate2's names to transformers'; the fused query-key-value layer is taken apart."""
     norm = {"weight": "gamma", "bias": "beta"}
     state = {

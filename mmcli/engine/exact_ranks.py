@@ -163,7 +163,7 @@ def hit_at_k(
     return {k: float(found[f"hit@{k}"].mean()) for k in ks}
 
 
-def pair_scores(torch: Any, left: Any, right: Any) -> Any:
+def pair_scores(left: Any, right: Any) -> Any:
     """The exact scores of row i of one with row i of the other: float32 `(n,)`.
 
     Products of singles are exact in double precision; they are added in pairs, in an order that
@@ -254,7 +254,7 @@ class _Work:
             at = np.array([s[layer] for s in slots if len(s) > layer])
             target = torch.from_numpy(indices[at]).to(self.device)
             rows = block[: len(at)]
-            score = pair_scores(torch, rows, self.targets[target])
+            score = pair_scores(rows, self.targets[target])
             layers.append(_Layer(torch, at, rows, target, score, error[: len(at)]))
         buffer = torch.empty(len(block) * self.columns, device=self.device)
         for first in range(0, len(self.targets) if layers else 0, self.columns):
@@ -326,7 +326,7 @@ class _Layer:
         row, column = torch.nonzero(unsure, as_tuple=True)
         for start in range(0, len(row), PAIRS):
             r, c = rows[row[start : start + PAIRS]], column[start : start + PAIRS]
-            self._decide(r, c, pair_scores(torch, self.rows[r], part[c]), first)
+            self._decide(r, c, pair_scores(self.rows[r], part[c]), first)
 
     def _decide(self, row: Any, column: Any, exact: Any, first: int) -> None:
         better, equal, before = self.counts

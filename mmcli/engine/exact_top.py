@@ -71,7 +71,7 @@ def iter_best(
         for row in range(len(block) if depth else 0):
             # whatever may be among the best once its score is exact
             near = torch.nonzero(scores[row] >= least[row] - 2 * error[row])[:, 0]
-            exact = pair_scores(torch, block[row].expand(len(near), -1), placed[near])
+            exact = pair_scores(block[row].expand(len(near), -1), placed[near])
             exact[scores[row, near] == -torch.inf] = -torch.inf
             best, order = torch.sort(exact, descending=True, stable=True)
             index[row] = near[order[:depth]].cpu().numpy()

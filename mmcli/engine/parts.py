@@ -27,7 +27,6 @@ class PartColumn:
     spans: of a recording or video, where rows are segments.
     """
 
-    modality: str
     values: Sequence[str | None]
     are_paths: bool
     spans: Sequence[tuple[float, float] | None] | None = None

@@ -45,7 +45,6 @@ class TrainOptions:
     ema: float = 0.0
     clip: float = 1.0
     patience: int | None = None
-    seed: int = 0
     device: str = "cpu"
     dtype: str = "float32"
     checkpoint_s: float = 30.0

@@ -19,7 +19,7 @@ from mmcli.fusion.inputs import Inputs, Modality, Rows, Vectors, View
 
 #: From inputs, modality, rows under evaluation, severity and seed to changed inputs.
 Apply = Callable[[Inputs, str, Rows, float, int], Inputs]
-EMBEDDINGS, MEDIA = "embeddings", "media"
+EMBEDDINGS = "embeddings"
 _SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)
 #: Rows that draw their noise together: a generator for each costs as much as 1,000 numbers.
 _BLOCK = 64

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from mmcli.core.errors import UsageError
 from mmcli.core.registry import Registry, suggestion
 
-STAGES = ("early", "late", "hybrid")
-
 
 @dataclass(frozen=True)
 class FusionSpec:

@@ -16,7 +16,6 @@ from mmcli.index.factory import probes, training_size
 from mmcli.index.library import faiss
 
 Metric = Literal["cosine", "ip", "l2"]
-METRICS: tuple[Metric, ...] = ("cosine", "ip", "l2")
 Vectors = NDArray[np.float32]
 #: Candidates that are ranked again by better codes, in results asked for, until it is tuned.
 RANKED_AGAIN = 4.0

@@ -56,11 +56,6 @@ class LivingIndex:
         whole, *more = (segment.index for segment in self.segments)
         return LivingIndex(whole, more, keep)
 
-    @property
-    def n_kept(self) -> int:
-        """How many rows can be found."""
-        return self.ntotal if self.keep is None else int(self.keep.sum())
-
     def search(self, queries: Vectors, k: int) -> Found:
         """Distances and rows `(n, k)`, best first, -1 where none is left."""
         parts = []

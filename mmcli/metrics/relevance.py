@@ -30,11 +30,6 @@ class Relevance:
     gains: Gains | None = None
     own: Indices | None = None
 
-    @property
-    def queries(self) -> int:
-        """How many queries there are."""
-        return len(self.set_of)
-
     def counts(self) -> Indices:
         """How many targets are relevant to each query, `(queries,)`; itself not among them."""
         sizes = np.append(np.diff(self.indptr), 0)

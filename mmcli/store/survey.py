@@ -55,7 +55,7 @@ def check_output(
     """
     path = Path(path)
     with disk_errors(path):
-        found = survey(path, force)
+        found = survey(path)
     if force:
         return found
     if found.damaged:
@@ -81,7 +81,7 @@ def check_output(
 _HOW_ON = "use `--resume` to continue it, or `--force` to start again"
 
 
-def survey(path: Path, force: bool = False) -> Found:
+def survey(path: Path) -> Found:
     """What `path` holds. Raises BadInput when that is anything but a store, or nothing."""
     if not path.exists():
         return Found()

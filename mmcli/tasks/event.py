@@ -6,9 +6,6 @@ models are chosen by macro-F1. Streams of timed events are in `streams.py`.
 
 from mmcli.metrics.choice import Measure, measures_for
 
-#: The column of timed events, which makes a recording a stream.
-EVENTS = "events"
-
 
 def measures(kind: str) -> tuple[Measure, ...]:
     """What models are compared by, the one they are chosen by first."""

@@ -13,16 +13,14 @@ class TaskSpec:
     """One task.
 
     run: `module:function` of the workflow that trains it, called with (config, listeners).
-    evaluated: the task of its predictions, for `evaluate predictions --task`. label: the column
-    that is predicted where none is named. encoders: references by modality, where the task is
-    better off with others than the preset's. method: the fusion where none is named. needs:
-    parts without which a row says nothing, in words.
+    label: the column that is predicted where none is named. encoders: references by modality,
+    where the task is better off with others than the preset's. method: the fusion where none is
+    named. needs: parts without which a row says nothing, in words.
     """
 
     name: str
     run: str
     summary: str
-    evaluated: str = ""
     label: tuple[str, ...] = ()
     encoders: dict[str, tuple[str, ...]] = field(default_factory=dict)
     method: str = ""
@@ -52,7 +50,6 @@ TASKS: Registry[TaskSpec] = Registry(
             "sentiment",
             _SUPERVISED,
             "text, voice and face to a score or a class",
-            evaluated="sentiment",
             label=("sentiment", "label"),
             encoders=_RICH,
             method="hybrid:attention",
@@ -63,7 +60,6 @@ TASKS: Registry[TaskSpec] = Registry(
             "classification",
             _SUPERVISED,
             "any parts to a class, several classes, an order or a number",
-            evaluated="classification",
             label=("label", "category", "class"),
             encoders=_RICH,
             method="early:concat",
@@ -83,7 +79,6 @@ TASKS: Registry[TaskSpec] = Registry(
             "vqa",
             "mmcli.workflows.finetune.vqa.run:run",
             "a picture and a question to an answer",
-            evaluated="vqa",
             label=("answer", "answers"),
             needs="image, a question as text, and `answer` or `answers`",
             paper="Antol et al. 2015, arXiv 1505.00468",

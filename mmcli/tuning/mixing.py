@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 
 @dataclass(frozen=True)
@@ -44,14 +43,6 @@ class Mixture:
                 real[name] = own | theirs
             blended[name] = share * value + (1 - share) * other
         return blended, real if valid is not None else None
-
-    def targets(self, target: Tensor, n_classes: int = 0) -> Tensor:
-        """Soft targets: blended numbers, or of class indices shares `(rows, n_classes)`."""
-        if n_classes:
-            target = functional.one_hot(target, n_classes)
-        target = target.to(self.share.dtype)
-        share = _beside(self.share, target)
-        return share * target + (1 - share) * target[self.order]
 
     def losses(self, own: Tensor, other: Tensor) -> Tensor:
         """`(rows,)` losses of the blended rows, from those against either target: the same as

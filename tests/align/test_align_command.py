@@ -10,6 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from mmcli.align.aligner import Aligner
+from mmcli.core.errors import BadInput
 from mmcli.store.reader import Store
 from mmcli.workflows.align.data import DataConfig
 from mmcli.workflows.align.train import TrainConfig, train
@@ -170,7 +171,7 @@ def test_resume_of_a_killed_run_is_exact(store: Path, tmp_path: Path, hard: int)
         patch.setattr(method.Contrastive, "step", dies)
         train(config("cut"))
     assert not (tmp_path / "cut/manifest.json").exists()
-    with pytest.raises(Exception, match="unfinished"):
+    with pytest.raises(BadInput, match="unfinished"):
         train(config("cut"))
     train(config("cut", resume=True))
     whole, cut = (load_file(tmp_path / n / "model.safetensors") for n in ("whole", "cut"))

@@ -14,6 +14,17 @@ torch = load_torch()
 CASES = contract_cases()
 SLOW = "whisper-tiny-en-minilm"
 
+#: Where the recogniser of speech, which decodes words one by one, would take minutes.
+each_but_the_slow = pytest.mark.parametrize(
+    "case", [c for c in CASES if c[0] != SLOW], ids=lambda c: f"{c[0]}-{c[1]}", indirect=True
+)
+each_real_but_the_slow = pytest.mark.parametrize(
+    "case",
+    [c for c in CASES if c[0] != SLOW and not c[0].startswith("tiny:")],
+    ids=lambda c: f"{c[0]}-{c[1]}",
+    indirect=True,
+)
+
 
 def n_parts(case) -> int:
     """Of text and pictures more than a batch that MKL treats as a small one."""
@@ -113,11 +124,10 @@ def test_company_changes_no_bit(case, encoded):
             assert same(few.sequence[-1], output.sequence[size - 1], tiny)
 
 
-def test_company_changes_no_bit_in_bf16(case, request):
+@each_real_but_the_slow
+def test_company_changes_no_bit_in_bf16(case, halved):
     """Padding and masks included: transformers drops a mask that hides nothing."""
-    if case[0] == SLOW or case[0].startswith("tiny:"):
-        return
-    encoder, parts, together = request.getfixturevalue("halved")
+    encoder, parts, together = halved
     n, text = len(parts), case[1] == "text"
     for row in range(n - 9, n) if text else (0, n // 2, n - 1):  # texts: one of each length
         assert torch.equal(encode_parts(encoder, [parts[row]]).pooled[0], together[row]), row
@@ -139,10 +149,11 @@ def test_card_says_what_is_needed_to_repeat_it(case, encoded):
     hash(encoder.recipe)
 
 
+@each_but_the_slow
 def test_layers(case, encoded, get_encoder):
     encoder, parts, output = encoded
-    if not encoder.card.layers or case[0] == SLOW:
-        return
+    if not encoder.card.layers:
+        pytest.skip("it has no inner layers to give")
     parts = parts[:2]
     chosen = (1, encoder.card.layers)
     other = get_encoder(*case, options=EncoderOptions(layers=chosen))
@@ -158,10 +169,9 @@ def test_layers(case, encoded, get_encoder):
             torch.testing.assert_close(inner.pooled.norm(dim=1), torch.ones(2))
 
 
+@each_but_the_slow
 def test_dim_keeps_the_leading_dimensions(case, encoded, get_encoder):
     encoder, parts, output = encoded
-    if case[0] == SLOW:
-        return
     short = get_encoder(*case, options=EncoderOptions(dim=16))
     expected = output.pooled[:3, :16]
     if encoder.card.normalized:
@@ -170,12 +180,11 @@ def test_dim_keeps_the_leading_dimensions(case, encoded, get_encoder):
     torch.testing.assert_close(encode_parts(short, parts[:3]).pooled, expected)
 
 
-def test_bf16_agrees_with_fp32(case, encoded, request):
+@each_but_the_slow
+def test_bf16_agrees_with_fp32(case, encoded, halved):
     """The promise is about trained weights; random tiny ones come close too."""
     _, parts, output = encoded
-    if case[0] == SLOW:
-        return
-    half = request.getfixturevalue("halved")[2][: len(parts)]
+    half = halved[2][: len(parts)]
     cosine = torch.cosine_similarity(half, output.pooled)
     assert cosine.min() > (0.99 if case[0].startswith("tiny:") else 0.999)
 

@@ -52,7 +52,8 @@ def test_exported_tower_equals_the_original(tmp_path, tiny, reference):
     np.testing.assert_allclose(together, encode_parts(encoder, TEXTS).pooled.numpy(), atol=1e-4)
 
 
-def test_what_cannot_be_exported_leaves_no_files(tmp_path, tiny, get_encoder):
+def test_what_cannot_be_exported_leaves_no_files(tmp_path, tiny, get_encoder, monkeypatch):
+    monkeypatch.delenv("MMCLI_DEBUG", raising=False)
     half = load(f"local:{tiny('bert')}", "text", EncoderOptions(), BF16)
     assert "fp32" in export_text(half, tmp_path)
     assert "not a text tower" in export_text(get_encoder("tiny:clip", "image"), tmp_path)
@@ -60,6 +61,9 @@ def test_what_cannot_be_exported_leaves_no_files(tmp_path, tiny, get_encoder):
     broken.project = lambda features: features.no_such_thing
     assert "no_such_thing" in export_text(broken, tmp_path)
     assert list(tmp_path.iterdir()) == []
+    monkeypatch.setenv("MMCLI_DEBUG", "1")
+    with pytest.raises(Exception, match="no_such_thing"):  # with where it was raised
+        export_text(broken, tmp_path)
 
 
 def test_what_follows_the_encoder_is_in_the_graph_and_compared(tmp_path, tiny):

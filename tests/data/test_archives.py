@@ -12,7 +12,7 @@ import pytest
 from mmcli.core.errors import BadInput, UsageError
 from mmcli.data.files import PartError, read_regular
 from mmcli.data.places import locate
-from mmcli.data.source import Source, SourceOptions, open_source
+from tests.data.opened_sources import items, opened
 
 BOTH = "`d.tar`: `x.jpg` and `x.png` are both the image of item `x`"
 Members = Sequence[tuple[str, bytes]]
@@ -26,14 +26,6 @@ def pack(path: Path, members: Members) -> Path:
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
     return path
-
-
-def opened(spec: object, tmp_path: Path, **options: Any) -> Source:
-    return open_source(SourceOptions(str(spec), **options), tmp_path / "spool")
-
-
-def items(source: Source) -> list[dict[str, Any]]:
-    return source.rows(0, source.n_items).to_pylist()
 
 
 def refused(tmp_path: Path, spec: object, **options: Any) -> str:

@@ -11,8 +11,9 @@ import pytest
 import soundfile
 from PIL import Image
 
+from mmcli.core.errors import MissingResource
 from mmcli.data.decode import PartTask, decode_parts
-from mmcli.data.recipes import AudioRecipe, ImageRecipe, TextRecipe
+from mmcli.data.recipes import AudioRecipe, ImageRecipe, TextRecipe, VideoRecipe
 from mmcli.data.seen import Seen, content_at, stat_of
 
 RECIPES = {
@@ -164,6 +165,7 @@ def test_a_worker_imports_no_torch(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros(100, np.float32), 8000)
     program = f"""
 import sys
+from mmcli.core.errors import MissingResource
 from mmcli.data.decode import PartTask, decode_parts
 from mmcli.data.recipes import AudioRecipe, ImageRecipe
 tasks = [PartTask(0, "image", {str(tmp_path / "a.png")!r}, True),
@@ -184,3 +186,28 @@ def test_what_a_file_looked_like_is_told_with_what_is_in_it(tmp_path: Path) -> N
     results, _, _ = decode_parts([there, gone, literal], {"text": ()})
     assert results[0].seen == Seen(place, stat_of(place), content_at(place))
     assert results[1].seen is None and results[2].seen is None
+
+
+def test_a_defect_of_ours_is_not_blamed_on_the_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_text("a kitten", "utf-8")
+    with monkeypatch.context() as broken, pytest.raises(NameError, match="split_suffix"):
+        broken.delattr("mmcli.data.decode.split_suffix")
+        decode_one("image", tmp_path / "a.png")
+    with monkeypatch.context() as broken, pytest.raises(ImportError, match="read_span"):
+        broken.delattr("mmcli.data.texts.read_span")
+        decode_one("text", tmp_path / "a.txt")
+    assert not decode_one("image", tmp_path / "a.png").error
+    assert not decode_one("text", tmp_path / "a.txt").error
+
+
+def test_a_package_that_is_missing_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"a film")
+    monkeypatch.setitem(sys.modules, "av", None)
+    films = {"video": (VideoRecipe(ImageRecipe(4, 4), 2),)}
+    with pytest.raises(MissingResource, match="PyAV"):
+        decode_parts([PartTask(0, "video", str(tmp_path / "a.mp4"), True)], films)

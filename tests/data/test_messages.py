@@ -123,9 +123,9 @@ def test_tables_are_no_conversations(folder: Path) -> None:
 
 def test_equal_files_have_equal_fingerprints(folder: Path) -> None:
     row = {"messages": [SAID]}
-    one, other = written(folder, row), written(folder, row, row, name="more.jsonl")
-    assert fingerprint(one) == fingerprint(one)
-    assert fingerprint(one) != fingerprint(other)
+    one, same = written(folder, row), written(folder, row, name="same.jsonl")
+    assert fingerprint(one) == fingerprint(same)
+    assert fingerprint(one) != fingerprint(written(folder, row, row, name="more.jsonl"))
 
 
 @pytest.mark.parametrize(

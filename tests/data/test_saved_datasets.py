@@ -13,8 +13,8 @@ import pytest
 from mmcli.core.errors import BadInput
 from mmcli.data.files import PartError, read_regular
 from mmcli.data.places import locate
-from mmcli.data.source import Source, SourceOptions, open_source
 from tests.conftest import picture
+from tests.data.opened_sources import items, opened
 
 FEATURES = datasets.Features(
     {
@@ -36,14 +36,6 @@ def rows_of(folder: Path, count: int) -> list[dict[str, Any]]:
         }
         for i in range(count)
     ]
-
-
-def opened(spec: object, tmp_path: Path, **options: Any) -> Source:
-    return open_source(SourceOptions(str(spec), **options), tmp_path / "spool")
-
-
-def items(source: Source) -> list[dict[str, Any]]:
-    return source.rows(0, source.n_items).to_pylist()
 
 
 def refused(tmp_path: Path, spec: object) -> str:

@@ -29,6 +29,6 @@ def test_a_row_is_padded_the_same_whoever_is_beside_it() -> None:
     row = Prepared("x", 77)
     alone = padded_length([row])
     rows = [Prepared("y", n) for n in (1, 70, 76, 80, 200)] + [row]
-    for batch in cut(rows, 4096):
-        if 5 in batch:
-            assert padded_length([rows[i] for i in batch]) == alone
+    (batch,) = (batch for batch in cut(rows, 4096) if 5 in batch)
+    assert len(batch) > 1, "it has company"
+    assert padded_length([rows[i] for i in batch]) == alone

@@ -9,6 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmcli.store.manifest import file_record, write_manifest
+from mmcli.workflows.evaluate.predictions import PredictionsConfig, evaluate_predictions
+
+NAMES = ("ant", "bee", "cow")
 
 
 def write_predictions(
@@ -50,3 +53,23 @@ def guesses(
         "prediction": [classes[i] for i in shares.argmax(axis=1)],
         **{f"probability_{c}": shares[:, i] for i, c in enumerate(classes)},
     }
+
+
+def score(path: Path, **options: Any) -> dict[str, Any]:
+    """The report on a directory, with few resamples."""
+    return evaluate_predictions(PredictionsConfig(str(path), **{"bootstrap": 50, **options}))
+
+
+def values(found: dict[str, Any]) -> dict[str, float]:
+    """The value of each measure of a report."""
+    return {name: entry["value"] for name, entry in found["measures"].items()}
+
+
+def classes_of(names: tuple[str, ...]) -> dict[str, Any]:
+    """What a manifest says of predictions of these classes."""
+    return {"task": "classification", "classes": {c: f"probability_{c}" for c in names}}
+
+
+def three_classes(path: Path) -> Path:
+    """300 guesses at three classes, as mmcli writes them."""
+    return write_predictions(path, guesses(300, NAMES), ours=True, **classes_of(NAMES))

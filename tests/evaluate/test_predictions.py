@@ -9,32 +9,24 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmcli.core.errors import BadInput
-from mmcli.workflows.evaluate.predictions import PredictionsConfig, evaluate_predictions
 from mmcli.workflows.predictions.intervals import Draws
-from tests.evaluate.small_predictions import guesses, write_predictions
+from tests.evaluate.small_predictions import (
+    NAMES,
+    classes_of,
+    guesses,
+    score,
+    three_classes,
+    values,
+    write_predictions,
+)
 from tests.evaluate.small_stores import unit, write_store
 
 sklearn = pytest.importorskip("sklearn.metrics")
-NAMES = ("ant", "bee", "cow")
-
-
-def score(path: Path, **options: Any) -> dict[str, Any]:
-    return evaluate_predictions(PredictionsConfig(str(path), **{"bootstrap": 50, **options}))
-
-
-def values(found: dict[str, Any]) -> dict[str, float]:
-    return {name: entry["value"] for name, entry in found["measures"].items()}
-
-
-def classes_of(names: tuple[str, ...]) -> dict[str, Any]:
-    return {"task": "classification", "classes": {c: f"probability_{c}" for c in names}}
 
 
 @pytest.fixture
 def three(tmp_path: Path) -> Path:
-    return write_predictions(
-        tmp_path / "three", guesses(300, NAMES), ours=True, **classes_of(NAMES)
-    )
+    return three_classes(tmp_path / "three")
 
 
 def test_classification_equals_scikit_learn(three: Path) -> None:

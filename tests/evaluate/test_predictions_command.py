@@ -3,39 +3,30 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from mmcli.workflows.evaluate.predictions import PredictionsConfig, evaluate_predictions
 from tests.conftest import Run
-from tests.evaluate.small_predictions import guesses, write_predictions
+from tests.evaluate.small_predictions import (
+    NAMES,
+    classes_of,
+    guesses,
+    score,
+    three_classes,
+    values,
+    write_predictions,
+)
 from tests.index.test_gallery import parse
 
-NAMES = ("ant", "bee", "cow")
 EVIL = "<script>alert('x')</script>\" onload=\"x"
-
-
-def score(path: Path, **options: Any) -> dict[str, Any]:
-    return evaluate_predictions(PredictionsConfig(str(path), **{"bootstrap": 50, **options}))
-
-
-def values(found: dict[str, Any]) -> dict[str, float]:
-    return {name: entry["value"] for name, entry in found["measures"].items()}
-
-
-def classes_of(names: tuple[str, ...]) -> dict[str, Any]:
-    return {"task": "classification", "classes": {c: f"probability_{c}" for c in names}}
 
 
 @pytest.fixture
 def three(tmp_path: Path) -> Path:
-    return write_predictions(
-        tmp_path / "three", guesses(300, NAMES), ours=True, **classes_of(NAMES)
-    )
+    return three_classes(tmp_path / "three")
 
 
 def test_the_command(three: Path, run_here: Run) -> None:

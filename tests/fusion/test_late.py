@@ -8,14 +8,7 @@ from torch import Tensor, nn
 
 from mmcli.fusion.late import mean, product, stack, vote, weighted
 from mmcli.fusion.late.mean import Mean
-from mmcli.fusion.late.outputs import (
-    KINDS,
-    as_outputs,
-    choices,
-    chosen,
-    prior_of,
-    probabilities,
-)
+from mmcli.fusion.late.outputs import KINDS, as_outputs, choices, chosen, prior_of
 from mmcli.fusion.late.product import Product
 from mmcli.fusion.late.stack import Stack
 from mmcli.fusion.late.vote import Vote
@@ -39,6 +32,13 @@ def said(values: list[list[float]], kind: str) -> Tensor:
     if kind == "number":
         return found
     return found.log() + 1.5 if kind == "classes" else found.logit()  # logits may have any level
+
+
+def probabilities(outputs: Tensor, kind: str) -> Tensor:
+    """What an output says in probabilities of classes or of yes; of a number, itself."""
+    if kind == "number":
+        return outputs
+    return outputs.exp() if kind == "classes" else outputs.sigmoid()
 
 
 def answers(model: nn.Module, values: list[list[float]], present: list[bool]) -> list[float]:

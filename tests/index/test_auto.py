@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from mmcli.core.errors import UsageError
 from mmcli.index import on_disk
 from mmcli.index.auto import Tried, build_chosen, choose_index, given_index, preferred
-from mmcli.index.build import METRICS, Metric, empty
+from mmcli.index.build import Metric, empty
 from mmcli.index.library import faiss
 from mmcli.index.neighbours import DEPTH, ExactNeighbours, gather, without
 from mmcli.index.search import read_index
@@ -62,7 +63,7 @@ def test_new_queries_reach_the_recall_that_was_measured(mapped: bool, tmp_path: 
 
 
 @pytest.mark.parametrize("factory", ["IVF16,Flat", "IVF16,SQ8", "IVF16,PQ8x4"])
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", get_args(Metric))
 def test_a_mapped_file_is_what_faiss_would_have_written(
     factory: str, metric: Metric, tmp_path: Path
 ) -> None:

@@ -8,7 +8,7 @@ from mmcli.metrics.relevance import relevance_by_judgement, relevance_by_row, re
 
 
 def sets(relevance) -> list[list[int]]:
-    indptr, indices, _ = relevance.pairs(np.arange(relevance.queries))
+    indptr, indices, _ = relevance.pairs(np.arange(len(relevance.set_of)))
     found = [indices[a:b].tolist() for a, b in itertools.pairwise(indptr)]
     assert [len(members) for members in found] == relevance.counts().tolist()
     return found

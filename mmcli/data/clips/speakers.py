@@ -43,7 +43,6 @@ class Speaker:
     """voice: of eSpeak NG. pitch: 0 to 99. pace: words a minute. loudness: percent."""
 
     name: str
-    split: str
     voice: str
     pitch: int
     pace: int
@@ -55,10 +54,10 @@ class Speaker:
 def speakers(split: str, language: str) -> tuple[Speaker, ...]:
     """The speakers of a split, in order."""
     first = sum(list(COUNTS.values())[: list(COUNTS).index(split)])
-    return tuple(_speaker(first + i, split, language) for i in range(COUNTS[split]))
+    return tuple(_speaker(first + i, language) for i in range(COUNTS[split]))
 
 
-def _speaker(number: int, split: str, language: str) -> Speaker:
+def _speaker(number: int, language: str) -> Speaker:
     draw = Random(f"speaker {number}")
     look = Look(
         skin=draw.choice(SKINS),
@@ -71,7 +70,6 @@ def _speaker(number: int, split: str, language: str) -> Speaker:
     accents = _ACCENTS[language]
     return Speaker(
         name=f"speaker{number:02d}",
-        split=split,
         voice=f"{accents[number % len(accents)]}+{_VARIANTS[number % len(_VARIANTS)]}",
         pitch=draw.randint(44, 56),
         pace=draw.randint(158, 172),

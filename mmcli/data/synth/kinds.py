@@ -70,32 +70,15 @@ class Kind:
     """A kind of data. generator: `package.module:attribute` of its class."""
 
     name: str
-    summary: str
     generator: str
 
 
 KINDS = Registry(
     "kind of data",
     [
-        Kind(
-            "scenes",
-            "shapes whose captions differ only in who has which attribute",
-            "mmcli.data.scenes.generator:Scenes",
-        ),
-        Kind(
-            "streams",
-            "recordings with moving pictures and timed events, heard, seen or both",
-            "mmcli.data.streams.generator:Streams",
-        ),
-        Kind(
-            "clips",
-            "a face, a spoken sentence and its words that each carry part of a sentiment",
-            "mmcli.data.clips.generator:Clips",
-        ),
-        Kind(
-            "posts",
-            "posts whose picture and words share what there is to know about a crisis",
-            "mmcli.data.posts.generator:Posts",
-        ),
+        Kind("scenes", "mmcli.data.scenes.generator:Scenes"),
+        Kind("streams", "mmcli.data.streams.generator:Streams"),
+        Kind("clips", "mmcli.data.clips.generator:Clips"),
+        Kind("posts", "mmcli.data.posts.generator:Posts"),
     ],
 )

@@ -104,10 +104,3 @@ def mixture(outputs: Tensor, present: Tensor, weights: Tensor, prior: Tensor, ki
         return or_prior((shares[..., None] * outputs).sum(1), present, prior)
     mixed = (shares[..., None, None] * choices(outputs, kind).exp()).sum(1)
     return or_prior(as_outputs(mixed.clamp(min=LEAST).log(), kind), present, prior)
-
-
-def probabilities(outputs: Tensor, kind: str) -> Tensor:
-    """What an output says in probabilities of classes or of yes; of a number, itself."""
-    if kind == "number":
-        return outputs
-    return outputs.exp() if kind == "classes" else outputs.sigmoid()

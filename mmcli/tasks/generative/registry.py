@@ -25,8 +25,8 @@ class Family:
     prompt) that turns examples into tokens. chat: it speaks by its processor's chat template.
     prompts: by task; of a chat family, what the user says. vision, connector, language: names of
     the modules that see, that lead from there to the words, and that hold the layers of the words;
-    a connector may lie inside the vision tower. most_images: in one row, None for any. one_size:
-    every picture takes the same number of tokens. hub: a checkpoint to begin with.
+    a connector may lie inside the vision tower. one_size: every picture takes the same number of
+    tokens. hub: a checkpoint to begin with.
     """
 
     name: str
@@ -36,13 +36,11 @@ class Family:
     vision: tuple[str, ...]
     language: tuple[str, ...]
     hub: str
-    params_m: float
     licence: str
     paper: str
     chat: bool = False
     connector: tuple[str, ...] = ()
     prompts: Mapping[str, str] = field(default_factory=dict)
-    most_images: int | None = None
     one_size: bool = False
 
     def prompt(self, task: str) -> str:
@@ -74,10 +72,8 @@ FAMILIES: Registry[Family] = Registry(
             language=("text_encoder", "text_decoder"),
             # the paper's prompt of captions, section 5.2; questions go in as they are
             prompts={"vqa": QUESTION, "caption": "a picture of"},
-            most_images=1,
             one_size=True,
             hub="Salesforce/blip-vqa-base",
-            params_m=385,
             licence="BSD-3-Clause",
             paper="Li et al. 2022, arXiv 2201.12086",
         ),
@@ -91,10 +87,8 @@ FAMILIES: Registry[Family] = Registry(
             language=("language_model",),
             # sections 4.1 and 4.2 of the paper
             prompts={"vqa": f"Question: {QUESTION} Answer:", "caption": "a photo of"},
-            most_images=1,
             one_size=True,
             hub="Salesforce/blip2-opt-2.7b",
-            params_m=3745,
             licence="MIT",
             paper="Li et al. 2023, arXiv 2301.12597",
         ),
@@ -108,10 +102,8 @@ FAMILIES: Registry[Family] = Registry(
             language=("model.language_model",),
             # what its processor writes for <CAPTION>; <VQA> is a word of ours, it has no such task
             prompts={"vqa": f"<VQA>{QUESTION}", "caption": "What does the image describe?"},
-            most_images=1,
             one_size=True,
             hub="florence-community/Florence-2-base",
-            params_m=232,
             licence="MIT",
             paper="Xiao et al. 2023, arXiv 2311.06242",
         ),
@@ -121,7 +113,6 @@ FAMILIES: Registry[Family] = Registry(
             classes=("Qwen2VLForConditionalGeneration",),
             connector=("model.visual.merger",),
             hub="Qwen/Qwen2-VL-2B-Instruct",
-            params_m=2209,
             paper="Wang et al. 2024, arXiv 2409.12191",
         ),
         _qwen(
@@ -130,7 +121,6 @@ FAMILIES: Registry[Family] = Registry(
             classes=("Qwen2_5_VLForConditionalGeneration",),
             connector=("model.visual.merger",),
             hub="Qwen/Qwen2.5-VL-7B-Instruct",
-            params_m=8292,
             paper="Bai et al. 2025, arXiv 2502.13923",
         ),
         _qwen(
@@ -139,7 +129,6 @@ FAMILIES: Registry[Family] = Registry(
             classes=("Qwen3VLForConditionalGeneration",),
             connector=("model.visual.merger", "model.visual.deepstack_merger_list"),
             hub="Qwen/Qwen3-VL-2B-Instruct",
-            params_m=2128,
             paper="Bai et al. 2025, arXiv 2511.21631",
         ),
         Family(
@@ -153,7 +142,6 @@ FAMILIES: Registry[Family] = Registry(
             connector=("model.connector",),
             language=("model.text_model",),
             hub="HuggingFaceTB/SmolVLM2-256M-Video-Instruct",
-            params_m=256,
             licence="Apache-2.0",
             paper="Marafioti et al. 2025, arXiv 2504.05299",
         ),
@@ -168,7 +156,6 @@ FAMILIES: Registry[Family] = Registry(
             connector=("model.multi_modal_projector",),
             language=("model.language_model",),
             hub="llava-hf/llava-1.5-7b-hf",
-            params_m=7063,
             licence="Llama 2 Community",
             paper="Liu et al. 2023, arXiv 2310.03744",
         ),
@@ -184,7 +171,6 @@ FAMILIES: Registry[Family] = Registry(
             prompts={"vqa": f"answer en {QUESTION}", "caption": "caption en"},
             one_size=True,
             hub="google/paligemma2-3b-pt-224",
-            params_m=3033,
             licence="Gemma",
             paper="Beyer et al. 2024, arXiv 2407.07726; Steiner et al. 2024, arXiv 2412.03555",
         ),

@@ -4,7 +4,6 @@ Knows the files of a model and the rungs; nothing about stores' keys or how shot
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,8 +99,3 @@ def temperature_of(logits: Floats, truth: Labels) -> float:
         return 1.0
     spread = float(logits.std()) or 1.0  # a cache's logits run to thousands
     return spread * fit_temperature(np.exp(log_softmax(logits / spread)), truth)
-
-
-def settings_text(settings: Mapping[str, float]) -> str:
-    """As in `alpha 64, beta 4, scale 100`."""
-    return ", ".join(f"{name} {value:g}" for name, value in settings.items())

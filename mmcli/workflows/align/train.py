@@ -89,7 +89,7 @@ def train(config: TrainConfig, listeners: Listeners | None = None) -> dict[str, 
     for line in idle(config.options, spec):
         listeners.message(f"warning: {line}")
     if config.dry_run:
-        return {"dry_run": True, **_plan(config, data, spec, placement)}
+        return {"dry_run": True, **_plan(config, data, placement)}
     options = AlignOptions(**{**vars(config.options), "variant": variant})
     manifest_sha = file_record(store.path / MANIFEST)["sha256"]
     told = _told(config, variant)
@@ -158,9 +158,7 @@ def _placement(config: TrainConfig, spec: MethodSpec) -> Placement:
     return place(config.device, config.precision, probe())
 
 
-def _plan(
-    config: TrainConfig, data: AlignData, spec: MethodSpec, placement: Placement
-) -> dict[str, Any]:
+def _plan(config: TrainConfig, data: AlignData, placement: Placement) -> dict[str, Any]:
     features = data.features
     return {
         "aligner": config.output,
@@ -286,7 +284,7 @@ def _report(
     return {
         "aligner": config.output,
         "method": name,
-        **_plan(config, data, spec, placement),
+        **_plan(config, data, placement),
         "store": str(store.path),
         "chosen": dict(best.fitted.chosen),
         "best_seed": best.seed,

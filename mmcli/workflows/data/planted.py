@@ -89,7 +89,7 @@ def plant(
 
 def _check_free(output: Path, force: bool) -> None:
     """Raise BadInput unless the store may be written; what was cut off is not gone on with."""
-    found = survey(output, force)
+    found = survey(output)
     if not force and found.manifest is not None:
         raise BadInput(
             f"`{output}` already holds a store", "`--force` replaces it, or choose another `-o`"

@@ -62,18 +62,12 @@ class Timed:
     the id, class, start, end, score). keep: the score from which those of a class count.
     """
 
-    path: str
     ids: list[str]
     truth: list[list[tuple[str, float, float]] | None]
     segments: list[tuple[int, str, float, float, float]]
     keep: Mapping[str, float]
     classes: tuple[str, ...]
     unanswered: int
-
-
-def has_segments(path: str | Path) -> bool:
-    """Whether a predictions directory holds timed events."""
-    return SEGMENTS in read_manifest(Path(path), KIND)
 
 
 def evaluate_events(
@@ -161,7 +155,6 @@ def read_timed(path: str | Path, verify: str = "once") -> Timed:
     ]
     classes = manifest.get("classes") or []
     return Timed(
-        str(path),
         ids,
         truth,
         _segments(events, places),

@@ -130,7 +130,7 @@ def evaluate_retrieval(
     work = _Work(config, store, ids, judged, setting, listeners, reranker)
     pairs = [(query, target, False)] + ([] if same else [(target, query, True)])
     directions = [work.direction(*pair) for pair in pairs]
-    report = _head(config, chosen, query, target)
+    report = _head(config, chosen, query)
     report["warnings"] = seen_warning(aligner, store, chosen.rows)
     if reranker is not None:
         report["warnings"] += seen_warning(reranker.scorer, store, chosen.rows)
@@ -314,7 +314,7 @@ def _open_reranker(
     return reranker
 
 
-def _head(config: RetrievalConfig, chosen: Chosen, query: Side, target: Side) -> dict[str, Any]:
+def _head(config: RetrievalConfig, chosen: Chosen, query: Side) -> dict[str, Any]:
     relevant = config.relevant_by or (f"qrels {config.qrels}" if config.qrels else "row")
     return {
         "store": config.store,

@@ -65,6 +65,7 @@ class ExtractConfig:
 
 
 def check_config(config: ExtractConfig) -> None:
+    """Raise UsageError for an option that no run could follow, before anything is opened."""
     unknown = [m for m in (*config.only, *config.encoders) if m not in PART_COLUMNS]
     if unknown:
         raise UsageError(f"`{unknown[0]}` is not a modality", "use " + ", ".join(PART_COLUMNS))
@@ -211,10 +212,12 @@ def cut_shards(n_items: int, rows: int) -> list[ShardRange]:
 
 
 def shard_rows(config: ExtractConfig, plans: Sequence[KeyPlan]) -> int:
+    """Rows of a shard: `--shard-size`, or as many fewer as keep its vectors below `SHARD_BYTES`."""
     return max(1, min(config.shard_size, SHARD_BYTES // max(1, row_bytes(plans))))
 
 
 def row_bytes(plans: Sequence[KeyPlan]) -> int:
+    """Bytes that the vectors of one row take at most, every sequence at its full length."""
     total = 0
     for plan in plans:
         values = plan.dim

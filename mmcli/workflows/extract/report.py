@@ -14,6 +14,7 @@ from mmcli.workflows.extract.plan import ExtractConfig
 
 
 def describe_run(source: Source, plans: Sequence[KeyPlan], placement: Placement) -> str:
+    """One line on what is about to be extracted."""
     keys = ", ".join(f"{p.key} ({p.encoder.card.name}, {p.dim})" for p in plans)
     return f"{source.n_items} items; {keys}; {placement.device} {placement.precision}"
 
@@ -29,6 +30,7 @@ def build_report(
     wall: float,
     ran: int,
 ) -> dict[str, Any]:
+    """What `extract` reports, warnings among it. wall: seconds. ran: items embedded in this run."""
     notes: dict[str, int] = {}
     for record in records.values():
         for name, count in record.notes.items():

@@ -183,6 +183,7 @@ class Climb:
 
 
 def ladder(climb: Climb, scored: Sequence[Scored]) -> list[dict[str, Any]]:
+    """A row a rung and number of shots: the measures of each with intervals, over all draws."""
     found = []
     for cell, scores in zip(climb.cells, scored, strict=True):
         history = [h for h in climb.history if (h["rung"], h["shots"]) == (cell.rung, cell.shots)]

@@ -59,7 +59,7 @@ def dry_run(
             )
         placement = place(config.device, config.precision, probe())
         towers = [
-            _tower(config, plan, modality, reference, rows, root, text_is_path, placement, count)
+            _tower(config, plan, modality, reference, rows, root, text_is_path, placement)
             for modality, references in encoders.items()
             for reference in references
         ]
@@ -125,7 +125,6 @@ def _tower(
     root: str,
     text_is_path: bool,
     placement: Placement,
-    count: int,
 ) -> dict[str, Any]:
     """One encoder: its parameters, what of them learns, what it costs, and its first row."""
     encoder: Any = load(

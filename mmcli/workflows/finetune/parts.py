@@ -25,7 +25,7 @@ def part_columns(store: Store, modalities: Sequence[str]) -> dict[str, PartColum
         if there is not None:  # a part that could not be embedded cannot be trained on
             values = [v if h else None for v, h in zip(values, there.tolist(), strict=True)]
         if modality == "text":
-            found[modality] = PartColumn(modality, values, False)
+            found[modality] = PartColumn(values, False)
             continue
         root = store.source_root
         if root is None:
@@ -40,5 +40,5 @@ def part_columns(store: Store, modalities: Sequence[str]) -> dict[str, PartColum
                 f"{store.ids()[first]}: {modality} `{paths[first]}` does not exist",
                 f"`{store.path}` was extracted from files that are gone; towers learn from them",
             )
-        found[modality] = PartColumn(modality, paths, True, spans_of(table, modality, False))
+        found[modality] = PartColumn(paths, True, spans_of(table, modality, False))
     return found

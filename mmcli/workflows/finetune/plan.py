@@ -43,7 +43,6 @@ class Plan:
     race: bool
     strategies: Mapping[str, str]
     wanted: Wanted
-    data_path: str
 
     @property
     def tunes(self) -> bool:
@@ -103,7 +102,6 @@ def plan_run(config: FinetuneConfig, spec: TaskSpec) -> Plan:
         race=race,
         strategies=dict(config.strategy),
         wanted=Wanted(encoders_of(config, spec), config.only, "tokens" in views, layers),
-        data_path=config.data,
     )
 
 

@@ -257,7 +257,7 @@ def _train(
     report["subsets"], report["contribution"] = worth(
         network, contest, report["method"], rows, measure
     )
-    report["model_scores"] = model_scores(network, contest, report["method"], rows, measure)
+    report["model_scores"] = model_scores(network, contest, report["method"], rows)
     analysis = analyse(
         network,
         contest,

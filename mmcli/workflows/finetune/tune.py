@@ -149,7 +149,7 @@ class _Run:
         torch.manual_seed(config.seed + number)
         device = placement.device
         self.encoders = self._encoders(store, data, view)
-        self.applied = {key: self._apply(key, e) for key, e in self.encoders.items()}
+        self.applied = {key: self._apply(e) for key, e in self.encoders.items()}
         towers = {key: Tower(encoder) for key, encoder in self.encoders.items()}
         sources = {m: self._sources(store, data, m, view) for m in data.inputs.names}
         if isinstance(fusion, Late):
@@ -230,7 +230,7 @@ class _Run:
         plain = Placement(self.placement.device, "float32")
         return load(reference, modality, options, plain)
 
-    def _apply(self, key: str, encoder: Any) -> Any:
+    def _apply(self, encoder: Any) -> Any:
         name = self.plan.strategy(encoder.card.modality)
         if self.config.tricks.checkpointing:
             checkpointed(encoder.network)
@@ -320,7 +320,6 @@ class _Run:
                 ema=tricks.ema,
                 clip=tricks.clip,
                 patience=tricks.patience,
-                seed=self.config.seed + self.number,
                 device=self.placement.device,
                 dtype=self.placement.dtype,
                 checkpoint_s=self.config.checkpoint_s,

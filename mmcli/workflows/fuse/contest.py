@@ -69,6 +69,10 @@ def describe(data: FuseData, specs: Sequence[FusionSpec], placement: Placement) 
 
 
 def choose_measure(name: str, kind: str, n_classes: int) -> Measure:
+    """The measure of `--metric`; `auto` is the first of this kind of label.
+
+    Raises UsageError for one that does not fit the label.
+    """
     if name == "roc_auc" and kind == "classes" and n_classes != 2:
         raise UsageError(
             f"`--metric roc_auc` is of two classes, the label has {n_classes}",
@@ -83,6 +87,7 @@ def choose_measure(name: str, kind: str, n_classes: int) -> Measure:
 
 
 def check_loss(name: str, kind: str) -> str:
+    """The name of `--loss`. Raises UsageError for one that does not fit the kind of label."""
     known = ("huber", "mae", "mse") if kind == "number" else ("cross-entropy", "focal")
     if name != "auto" and name not in known:
         raise UsageError(f"`--loss {name}` does not fit this label", suggestion(name, known))
@@ -96,6 +101,7 @@ def contest_plan(
     measure: Measure,
     placement: Placement,
 ) -> dict[str, Any]:
+    """What a run is about to do, which `--dry-run` prints and the report begins with."""
     labels = data.labels
     return {
         "model": config.output,
@@ -263,9 +269,7 @@ def val_scores(contest: Contest, names: Sequence[str], measure: Measure) -> dict
     return found
 
 
-def model_scores(
-    network: Any, contest: Contest, name: str, rows: Any, measure: Measure
-) -> dict[str, float]:
+def model_scores(network: Any, contest: Contest, name: str, rows: Any) -> dict[str, float]:
     """Every measure of the kept model by itself."""
     shares = probabilities(
         network, contest.specs[name].view, contest.objective, contest.data.inputs, rows

@@ -296,7 +296,6 @@ def fit(
         ema=options.ema,
         clip=options.clip,
         patience=sizes.patience,
-        seed=run.seeds[0],
         device=run.device,
         dtype=run.dtype,
         checkpoint_s=run.checkpoint_s,

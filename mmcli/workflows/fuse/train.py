@@ -146,7 +146,7 @@ def train_fusion(config: FuseConfig, listeners: Listeners | None = None) -> dict
         network = contest.network(chosen, seed - config.seed)
         rows, report["scored_rows"] = scored_rows(data)
         report["subsets"], report["contribution"] = worth(network, contest, chosen, rows, measure)
-        report["model_scores"] = model_scores(network, contest, chosen, rows, measure)
+        report["model_scores"] = model_scores(network, contest, chosen, rows)
         for line in cautions(report):
             listeners.message(f"warning: {line}")
         report["seconds"] = round(time.monotonic() - began, 2)

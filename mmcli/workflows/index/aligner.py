@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 class AlignedPlan:
     """How queries of one modality are encoded: `inputs` by the key they stand for, then `tower`."""
 
-    modality: str
     inputs: Mapping[str, QueryPlan]
     tower: "Tower"
     space: str
@@ -77,14 +76,14 @@ class IndexAligner:
             inputs = {key: plan_bound(key, bound[key], options, prompt) for key in tower.keys}
             known = {key: plan for key, plan in inputs.items() if plan is not None}
             if modality in QUERY_MODALITIES and len(known) == len(inputs):
-                found[modality] = AlignedPlan(modality, known, tower, self.space)
+                found[modality] = AlignedPlan(known, tower, self.space)
         words = towers.get("text")
         if words is not None and len(words.keys) == 1:
             (key,) = words.keys
             for modality, plan in plan_queries({key: bound[key]}, [key], options).items():
                 pictures = modality == "video" and "image" in towers  # its frames are no words
                 if modality not in towers and not pictures:
-                    found[modality] = AlignedPlan(modality, {key: plan}, words, self.space)
+                    found[modality] = AlignedPlan({key: plan}, words, self.space)
         return found
 
 

@@ -17,7 +17,6 @@ EXPORT_FORMAT = "mmcli.export/1"
 #: Where a manifest, or a Parquet file's metadata, says what the keys are.
 KEYS_METADATA = "keys"
 _PARQUET_KEY = b"mmcli"
-_MAJOR = 1
 _SUFFIX = "_embedding"
 
 

@@ -25,7 +25,6 @@ from mmcli.workflows.store.mapped_vectors import KeyVectors, Vectors
 from mmcli.workflows.store.output import Making, Output, Progress, cut_blocks, write_store
 from mmcli.workflows.store.vectors import open_vectors
 
-NORMALIZED = ("auto", "yes", "no")
 #: What a vector cannot hold.
 _BROKEN = "NaN, an infinity or a number beyond float32"
 #: How far the length of a unit vector may be from one: its numbers are rounded to the type.

@@ -22,6 +22,11 @@ from mmcli.workflows.store.mapped_vectors import KeyVectors, VectorFile, Vectors
 
 
 def from_tables(sources: Sequence[str], column: str | None, folder: Path) -> Vectors:
+    """The vectors of these tables, one below the other; what else they hold goes to `folder` too.
+
+    column: which holds the vectors, None for the only one, or all that an export of ours names.
+    Raises BadInput, naming the table, where a column is missing or holds no vectors.
+    """
     tables = [TypedTable(source) for source in sources]
     written = parquet_keys(tables[0].schema) if _is_parquet(tables[0]) else None
     named = {} if column is not None else _named_columns(tables[0])

@@ -16,7 +16,7 @@ from mmcli.core.errors import BadInput
 from mmcli.engine.device import Placement
 from mmcli.store.artifact import ArtifactWriter
 from mmcli.store.hashes import check_files
-from mmcli.store.manifest import canonical, file_path, inspect_manifest, kind_of, read_manifest
+from mmcli.store.manifest import canonical, file_path, read_manifest
 from mmcli.store.strict_json import json_text, plain
 from mmcli.tasks.generative.loading import Base, find_base, load_network, speak
 from mmcli.tasks.generative.registry import TASKS
@@ -99,15 +99,6 @@ class GenerativeModel:
         if self.config["form"] == ADAPTER:
             network = with_adapter(network, self.folder).to(placement.device)
         return network
-
-
-def is_generative(path: str | Path) -> bool:
-    """Whether a directory holds a generative model; reads its manifest alone."""
-    try:
-        content, _ = inspect_manifest(Path(path))
-    except BadInput:
-        return False
-    return kind_of(content) == KIND and content.get("kind") == GENERATIVE
 
 
 def write_generative(

@@ -110,7 +110,6 @@ def learn(
             ema=tricks.ema,
             clip=tricks.clip,
             patience=tricks.patience,
-            seed=config.seed,
             device=setting.placement.device,
             dtype=setting.placement.dtype,
             checkpoint_s=config.checkpoint_s,

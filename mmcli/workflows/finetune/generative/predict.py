@@ -75,7 +75,10 @@ def predict_generative(
     """
     for name in config.without:
         if name not in WITHOUT:
-            raise UsageError(f"`--without {name}`", "a generative model can do without image")
+            raise UsageError(
+                f"`--without {name}`: a generative model can do without `image` only",
+                "leave it out, or `--without image`",
+            )
     check_artifact_output(Path(config.output), KIND, config.force, config.resume)
     model = GenerativeModel.open(config.model, config.verify)
     own = str(model.config["label"])

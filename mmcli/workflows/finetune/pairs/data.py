@@ -25,7 +25,7 @@ from mmcli.workflows.finetune.config import FinetuneConfig, TrickOptions
 from mmcli.workflows.finetune.features import is_store
 from mmcli.workflows.queries.plans import modality_of_key
 
-RETRIEVAL, PRETRAIN = "retrieval", "pretrain"
+RETRIEVAL = "retrieval"
 _HINT = "as in `--set match=1,mask=1,temperature=0.07`"
 #: Rows whose vectors are looked at together.
 _BLOCK = 8_192

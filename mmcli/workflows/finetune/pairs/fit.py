@@ -123,7 +123,6 @@ def fit_seed(
         ema=tricks.ema or schedule.ema,
         clip=tricks.clip,
         patience=_first(tricks.patience, schedule.patience * usual // schedule.epochs),
-        seed=seed,
         device=placement.device,
         dtype=placement.dtype,
         checkpoint_s=config.checkpoint_s,

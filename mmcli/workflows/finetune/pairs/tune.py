@@ -125,7 +125,6 @@ def second_stage(
                 ema=tricks.ema,
                 clip=tricks.clip,
                 patience=tricks.patience,
-                seed=seed,
                 device=placement.device,
                 dtype=placement.dtype,
                 checkpoint_s=config.checkpoint_s,

@@ -145,7 +145,6 @@ def _train_one(
         ema=tricks.ema,
         clip=tricks.clip,
         patience=settings.patience,
-        seed=seed,
         device=placement.device,
         checkpoint_s=config.checkpoint_s,
         time_limit_s=time_limit_s,

@@ -38,7 +38,6 @@ Floats = NDArray[np.float64]
 class Given:
     """What a directory says, row by row. truth: normalised, one an annotator; () where unknown."""
 
-    path: str
     ids: list[str]
     said: list[str | None]
     truth: list[tuple[str, ...]]
@@ -158,7 +157,6 @@ def read_given(path: str | Path, verify: str = "once") -> Given:
     label = [None if value is None else str(value) for value in columns["label"]]
     annotators = columns.get("answers") or [None] * len(ids)
     return Given(
-        path=str(path),
         ids=ids,
         said=[None if value is None else str(value) for value in columns["prediction"]],
         truth=[

@@ -107,8 +107,8 @@ def open_tokens(rows: VqaRows, wanted: Wanted, folder: Path, listeners: Listener
     if rows.store is not None:
         return _of_store(rows, rows.store, wanted)
     usable = np.flatnonzero(rows.usable)
-    picture_of, pictures = _distinct(rows, rows.images, usable)
-    question_of, questions = _distinct(rows, rows.questions, usable)
+    picture_of, pictures = _distinct(rows.images, usable)
+    question_of, questions = _distinct(rows.questions, usable)
     listeners.message(
         f"{len(usable)} rows ask {len(questions)} different questions of {len(pictures)} pictures"
     )
@@ -139,9 +139,7 @@ def open_tokens(rows: VqaRows, wanted: Wanted, folder: Path, listeners: Listener
     return Features(asked, _bindings(asked), round(seconds, 1), lines)
 
 
-def _distinct(
-    rows: VqaRows, values: Sequence[str | None], usable: Rows
-) -> tuple[Rows, dict[str, int]]:
+def _distinct(values: Sequence[str | None], usable: Rows) -> tuple[Rows, dict[str, int]]:
     """Which entry each row has, -1 for none, and of each entry the first row."""
     entries: dict[str, int] = {}
     numbers: dict[str, int] = {}

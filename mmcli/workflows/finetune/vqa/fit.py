@@ -139,7 +139,6 @@ def _trained(
         ema=tricks.ema,
         clip=tricks.clip,
         patience=patience,
-        seed=seed,
         device=setting.placement.device,
         dtype=setting.placement.dtype,
         checkpoint_s=config.checkpoint_s,

@@ -25,14 +25,13 @@ class Said:
     """What one model answered. scores: of each row."""
 
     name: str
-    answers: tuple[str, ...]
     scores: Floats
 
 
 def said(name: str, given: Sequence[str], answers: Answers, rows: Rows) -> Said:
     """The answers of a model to these rows, scored. given: normalised texts."""
     scores = [answers.score(row, text) for row, text in zip(rows.tolist(), given, strict=True)]
-    return Said(name, tuple(given), np.array(scores, np.float64))
+    return Said(name, np.array(scores, np.float64))
 
 
 def score_row(one: Said, groups: Groups, seed: int) -> dict[str, Any]:
