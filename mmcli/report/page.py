@@ -9,7 +9,7 @@ in `report/charts.py`, pictures and recordings in `report/media.py`.
     ])
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -109,6 +109,11 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
         f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n'
         f"<tbody>\n{body}</tbody>\n</table></div>\n"
     )
+
+
+def columns_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The names that any row has, in the order in which they come up."""
+    return list(dict.fromkeys(name for row in rows for name in row))
 
 
 def side_by_side(blocks: Iterable[str]) -> str:

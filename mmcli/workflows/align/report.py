@@ -5,6 +5,7 @@ from typing import Any
 
 from mmcli.align.registry import MethodSpec
 from mmcli.report.charts import Series, line_chart
+from mmcli.report.markdown import markdown_table
 from mmcli.report.page import figure, paragraph, section, table
 from mmcli.report.page import page as whole_page
 
@@ -32,12 +33,8 @@ def card(
         f" space `{entry.get('space') or 'unknown'}`"
         for key, entry in content["keys"].items()
     )
-    names = _columns(report["scores"])
-    head = "| " + " | ".join(names) + " |\n|" + " --- |" * len(names)
-    body = "\n".join(
-        "| " + " | ".join(_shown(row, name) for name in names) + " |" for row in report["scores"]
-    )
-    rows = report["rows"]
+    names, rows = _columns(report["scores"]), report["rows"]
+    scores = [{name: _shown(row, name) for name in names} for row in report["scores"]]
     return f"""# {report["method"]} aligner: {between}
 
 {spec.summary[0].upper()}{spec.summary[1:]}. Formula: `{spec.formula}`. Source: {spec.paper}.
@@ -58,8 +55,7 @@ def card(
 
 {_scored(report)}
 
-{head}
-{body}
+{markdown_table(scores)}
 
 ## Use
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from mmcli.metrics.classification import class_counts, class_scores, confusion_matrix
 from mmcli.report.charts import Interval, Series, interval_chart, line_chart
+from mmcli.report.markdown import markdown_table
 from mmcli.report.page import figure, paragraph, section, table
 from mmcli.report.page import page as whole_page
 from mmcli.tuning.few_shot.registry import RungSpec
@@ -143,13 +144,7 @@ def page(report: Mapping[str, Any], data: FewShotData, kept: "Kept") -> str:
 
 def card(report: Mapping[str, Any], kept: "Kept", command: str) -> str:
     """The model card, in Markdown: what it is, what it was made from, how well it does."""
-    label, rows = report["label"], ladder_rows(report)
-    names = list(rows[0])
-    body = "\n".join(
-        "| " + " | ".join("" if row[n] is None else str(row[n]) for n in names) + " |"
-        for row in rows
-    )
-    summary = kept.spec.summary
+    label, summary = report["label"], kept.spec.summary
     return f"""# {kept.spec.name}: `{label["column"]}` from {", ".join(report["keys"])}
 
 {summary[0].upper()}{summary[1:]}. Formula: `{kept.spec.formula}`. Source: {kept.spec.paper}.
@@ -166,9 +161,7 @@ def card(report: Mapping[str, Any], kept: "Kept", command: str) -> str:
 
 {" ".join(note_lines(report))}
 
-| {" | ".join(names)} |
-|{" --- |" * len(names)}
-{body}
+{markdown_table(ladder_rows(report))}
 
 {chr(10).join(f"- {line}" for line in verdict_lines(report))}
 

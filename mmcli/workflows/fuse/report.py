@@ -5,6 +5,7 @@ from typing import Any
 
 from mmcli.fusion.registry import FusionSpec
 from mmcli.report.charts import Interval, Series, interval_chart, line_chart
+from mmcli.report.markdown import markdown_table
 from mmcli.report.page import figure, paragraph, section, side_by_side, table
 from mmcli.report.page import page as whole_page
 
@@ -99,7 +100,7 @@ def card(report: Mapping[str, Any], spec: FusionSpec, command: str) -> str:
 
 {verdicts}
 
-{_markdown(report["table"])}
+{markdown_table(shown_rows(report["table"]))}
 
 ## Use
 
@@ -107,15 +108,6 @@ def card(report: Mapping[str, Any], spec: FusionSpec, command: str) -> str:
 of the encoders it was trained on and no others; a modality may be missing. The scores hold for data
 like that of the {report["scored_rows"]} rows.
 """
-
-
-def _markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    names = _columns(rows)
-    body = [
-        "| " + " | ".join("" if r.get(n) is None else str(r[n]) for n in names) + " |"
-        for r in shown_rows(rows)
-    ]
-    return "\n".join(["| " + " | ".join(names) + " |", "|" + " --- |" * len(names), *body])
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:

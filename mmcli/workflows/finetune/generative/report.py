@@ -5,6 +5,7 @@ from typing import Any
 
 from mmcli.metrics.captions import CIDER_D_MAX
 from mmcli.report.charts import Interval, Series, interval_chart, line_chart
+from mmcli.report.markdown import markdown_table
 from mmcli.report.media import make_thumbnails, picture
 from mmcli.report.page import figure, paragraph, section, table
 from mmcli.report.page import page as whole_page
@@ -57,12 +58,6 @@ def card(report: Mapping[str, Any], base: Base, command: str, folder: str) -> st
     loads = f'`transformers.{base.class_name}.from_pretrained("{folder}")`'
     if report["adapter"]:
         loads = f'`peft.PeftModel.from_pretrained(base, "{folder}")` on its base'
-    names = list(dict.fromkeys(name for row in report["table"] for name in row))
-    body = [
-        "| " + " | ".join("" if row.get(n) is None else str(row[n]) for n in names) + " |"
-        for row in shown_rows(report["table"])
-    ]
-    scores = "\n".join(["| " + " | ".join(names) + " |", "|" + " --- |" * len(names), *body])
     lines = "\n".join(f"- {line}" for line in [*report["lines"], *report["cautions"]])
     strategy = ", ".join(f"{part} {name}" for part, name in report["strategy"].items())
     return f"""# {report["task"]} by {family.name}
@@ -83,7 +78,7 @@ own licence; that of `{family.hub}` is {family.licence}.
 
 {lines}
 
-{scores}
+{markdown_table(shown_rows(report["table"]))}
 
 {_measures(report["task"])}
 

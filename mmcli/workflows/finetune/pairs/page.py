@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmcli.report.charts import Interval, Series, interval_chart, line_chart
+from mmcli.report.markdown import markdown_table
 from mmcli.report.page import figure, heading, paragraph, section, table
 from mmcli.report.page import page as whole_page
 from mmcli.workflows.fuse.report import shown_rows
@@ -85,7 +86,7 @@ Two towers that meet in one space. {losses}
 
 {lines}
 
-{_markdown(report["table"])}
+{markdown_table(shown_rows(report["table"]))}
 
 ## Use
 
@@ -94,15 +95,6 @@ in one space, for `mmcli retrieve index STORE` and `mmcli evaluate retrieval STO
 `mmcli finetune --task TASK DATA -o MODEL --from DIR` reads the towers, and beside them the encoders
 that they read. The scores hold for data like that of the {report["scored_rows"]} rows.
 """
-
-
-def _markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    body = [
-        "| " + " | ".join("" if r.get(n) is None else str(r[n]) for n in names) + " |"
-        for r in shown_rows(rows)
-    ]
-    return "\n".join(["| " + " | ".join(names) + " |", "|" + " --- |" * len(names), *body])
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:

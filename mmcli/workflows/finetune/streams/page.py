@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mmcli.report.charts import Interval, Series, interval_chart, line_chart
+from mmcli.report.markdown import markdown_table
 from mmcli.report.media import MAX_AUDIO_BYTES, audio_uri, sound
 from mmcli.report.page import figure, paragraph, section, table, text
 from mmcli.report.page import page as whole_page
@@ -80,11 +81,11 @@ score `keep` on. Both were chosen on val and are in `config.json`.
 200 ms (offsets: half the length, where that is more), of the {report["scored_rows"]} recordings;
 intervals at 95 % over recordings.
 
-{_markdown(report["table"])}
+{markdown_table(shown_rows(report["table"]))}
 
 {lines}
 
-{_markdown(report["tables"]["by class"])}
+{markdown_table(shown_rows(report["tables"]["by class"]))}
 
 ## Use
 
@@ -96,15 +97,6 @@ the {report["scored_rows"]} recordings.
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     names = list(dict.fromkeys(name for row in rows for name in row))
     return table(names, [[row.get(name) for name in names] for row in rows])
-
-
-def _markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    body = [
-        "| " + " | ".join("" if r.get(n) is None else str(r[n]) for n in names) + " |"
-        for r in shown_rows(rows)
-    ]
-    return "\n".join(["| " + " | ".join(names) + " |", "|" + " --- |" * len(names), *body])
 
 
 def _decoding(report: Mapping[str, Any]) -> list[str]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmcli.report.charts import Interval, Series, interval_chart, line_chart
+from mmcli.report.markdown import markdown_table
 from mmcli.report.media import make_thumbnails, picture
 from mmcli.report.page import figure, paragraph, section, table
 from mmcli.report.page import page as whole_page
@@ -65,11 +66,10 @@ def settings_of(report: Mapping[str, Any]) -> list[list[Any]]:
 
 def card(report: Mapping[str, Any], command: str) -> str:
     """The model card, in Markdown."""
-    names = ["model", MEASURE, "low", "high"]
-    body = "\n".join(
-        "| " + " | ".join([row["model"], *(f"{row[n]:.3f}" for n in names[1:])]) + " |"
+    scores = [
+        {"model": row["model"]} | {name: f"{row[name]:.3f}" for name in (MEASURE, "low", "high")}
         for row in report["table"]
-    )
+    ]
     lines = "\n".join(f"- {line}" for line in [*report["lines"], *report["cautions"]])
     keys = "; ".join(f"{name}: {', '.join(keys)}" for name, keys in report["keys"].items())
     counts = report["rows"]
@@ -90,9 +90,7 @@ features. {keys}. {report["parameters"]} parameters learned.
 
 Of the {report["scored_rows"]} rows, with 95 % intervals over values of `{report["groups"]}`:
 
-| {" | ".join(names)} |
-| --- | --- | --- | --- |
-{body}
+{markdown_table(scores)}
 
 {lines}
 
