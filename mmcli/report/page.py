@@ -111,6 +111,12 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     )
 
 
+def rows_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A table with a column for every name that any row has."""
+    names = columns_of(rows)
+    return table(names, [[row.get(name) for name in names] for row in rows])
+
+
 def columns_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """The names that any row has, in the order in which they come up."""
     return list(dict.fromkeys(name for row in rows for name in row))

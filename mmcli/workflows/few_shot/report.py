@@ -8,7 +8,7 @@ import numpy as np
 from mmcli.metrics.classification import class_counts, class_scores, confusion_matrix
 from mmcli.report.charts import Interval, Series, interval_chart, line_chart
 from mmcli.report.markdown import markdown_table
-from mmcli.report.page import figure, paragraph, section, table
+from mmcli.report.page import figure, paragraph, rows_table, section, table
 from mmcli.report.page import page as whole_page
 from mmcli.tuning.few_shot.registry import RungSpec
 from mmcli.workflows.evaluate.retrieval_tables import with_interval
@@ -125,14 +125,14 @@ def page(report: Mapping[str, Any], data: FewShotData, kept: "Kept") -> str:
             [
                 *(paragraph(line, note=True) for line in note_lines(report)),
                 figure(_curves(cells), "accuracy over shots of each class"),
-                _table(ladder_rows(report)),
+                rows_table(ladder_rows(report)),
                 *(
                     figure(_bars(cells, measure), f"{measure} and its 95 % interval")
                     for measure in ("accuracy", "macro_f1")
                 ),
             ],
         ),
-        section("Each step", [_table(report["steps"])]),
+        section("Each step", [rows_table(report["steps"])]),
         section(f"What is kept: {report['kept']['rung']}", _by_class(report, data, kept)),
         section("Settings", [table(["setting", "value"], _settings(report))]),
     ]
@@ -238,8 +238,3 @@ def _settings(report: Mapping[str, Any]) -> list[list[Any]]:
     ]
     found += [[f"{name} of the kept model", v] for name, v in report["kept"]["settings"].items()]
     return [*found, *([f"seconds: {name}", s] for name, s in report["seconds"].items())]
-
-
-def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    return table(names, [[row.get(name) for name in names] for row in rows])

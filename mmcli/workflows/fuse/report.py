@@ -6,7 +6,7 @@ from typing import Any
 from mmcli.fusion.registry import FusionSpec
 from mmcli.report.charts import Interval, Series, interval_chart, line_chart
 from mmcli.report.markdown import markdown_table
-from mmcli.report.page import figure, paragraph, section, side_by_side, table
+from mmcli.report.page import figure, paragraph, rows_table, section, side_by_side, table
 from mmcli.report.page import page as whole_page
 
 
@@ -19,7 +19,7 @@ def page(report: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> str
             "Every model",
             [
                 paragraph(scored(report), note=True),
-                _table(report["table"]),
+                rows_table(report["table"]),
                 figure(_bars(report), f"{measure} and its 95 % interval"),
             ],
         ),
@@ -27,7 +27,7 @@ def page(report: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> str
     if report["subsets"]:
         sections.append(section("What each modality is worth", _worth(report)))
     if report["race"]:
-        sections.append(section("The race", [_table(report["race"])]))
+        sections.append(section("The race", [rows_table(report["race"])]))
     if history:
         sections.append(section("Curves", _curves(history, measure)))
     sections.append(section("Settings", [table(["setting", "value"], _settings(report))]))
@@ -108,15 +108,6 @@ def card(report: Mapping[str, Any], spec: FusionSpec, command: str) -> str:
 of the encoders it was trained on and no others; a modality may be missing. The scores hold for data
 like that of the {report["scored_rows"]} rows.
 """
-
-
-def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in row))
-
-
-def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    names = _columns(rows)
-    return table(names, [[row.get(name) for name in names] for row in rows])
 
 
 def scored(report: Mapping[str, Any]) -> str:

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from mmcli.report.charts import Interval, interval_chart
-from mmcli.report.page import figure, page, paragraph, section, table
+from mmcli.report.page import figure, page, paragraph, rows_table, section, table
 from mmcli.report.reliability import ReliabilityCurve, reliability_chart
 from mmcli.report.scatter import scatter_chart
 from mmcli.store.atomic import write_bytes
-from mmcli.workflows.evaluate.retrieval_page import rows_table
 from mmcli.workflows.evaluate.zeroshot_tables import confused_rows
 from mmcli.workflows.predictions import tables
 from mmcli.workflows.predictions.answers import Answers

@@ -7,7 +7,7 @@ from mmcli.metrics.captions import CIDER_D_MAX
 from mmcli.report.charts import Interval, Series, interval_chart, line_chart
 from mmcli.report.markdown import markdown_table
 from mmcli.report.media import make_thumbnails, picture
-from mmcli.report.page import figure, paragraph, section, table
+from mmcli.report.page import figure, paragraph, rows_table, section, table
 from mmcli.report.page import page as whole_page
 from mmcli.report.page import text as escaped
 from mmcli.tasks.generative.examples import Example
@@ -26,14 +26,13 @@ def page(
 ) -> str:
     """Scores, each kind of question, answers with their pictures, curves, settings."""
     measure = report["measure"]
-    names = list(dict.fromkeys(name for row in report["table"] for name in row))
     sections = [
         section(
             "How good it is",
             [
                 *(paragraph(line) for line in report["lines"]),
                 *(paragraph(line, note=True) for line in report["cautions"]),
-                table(names, [[row.get(n) for n in names] for row in report["table"]]),
+                rows_table(report["table"]),
                 figure(_bars(report), f"{measure} and its 95 % interval"),
             ],
         )

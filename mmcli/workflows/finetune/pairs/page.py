@@ -5,7 +5,7 @@ from typing import Any
 
 from mmcli.report.charts import Interval, Series, interval_chart, line_chart
 from mmcli.report.markdown import markdown_table
-from mmcli.report.page import figure, heading, paragraph, section, table
+from mmcli.report.page import figure, heading, paragraph, rows_table, section, table
 from mmcli.report.page import page as whole_page
 from mmcli.workflows.fuse.report import shown_rows
 
@@ -18,7 +18,7 @@ def page(report: Mapping[str, Any], history: Sequence[Mapping[str, Any]], comman
     bars = [Interval(r["model"], r[metric], r["low"], r["high"]) for r in report["table"]]
     scores: list[str] = [paragraph(scored(report), note=True)]
     for name, rows in report["tables"].items():
-        scores += [heading(name), _table(rows)]
+        scores += [heading(name), rows_table(rows)]
     if bars:
         scores.append(figure(interval_chart(bars), f"{metric} and its 95 % interval"))
     sections = [
@@ -31,7 +31,7 @@ def page(report: Mapping[str, Any], history: Sequence[Mapping[str, Any]], comman
         blocks = [paragraph(words, note=True), table(["what", "value"], rows)]
         sections.append(section("What the losses came to", blocks))
     if len(report["seeds_scores"]) > 1:
-        sections.append(section("Seeds", [_table(report["seeds_scores"])]))
+        sections.append(section("Seeds", [rows_table(report["seeds_scores"])]))
     sections += [
         section("Curves", _curves(history)),
         section("Settings", [table(["setting", "value"], _settings(report))]),
@@ -95,11 +95,6 @@ in one space, for `mmcli retrieve index STORE` and `mmcli evaluate retrieval STO
 `mmcli finetune --task TASK DATA -o MODEL --from DIR` reads the towers, and beside them the encoders
 that they read. The scores hold for data like that of the {report["scored_rows"]} rows.
 """
-
-
-def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    return table(names, [[row.get(name) for name in names] for row in rows])
 
 
 def _curves(history: Sequence[Mapping[str, Any]]) -> list[str]:

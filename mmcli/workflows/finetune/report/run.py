@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmcli.report.charts import Series, line_chart
-from mmcli.report.page import figure, heading, paragraph, table, text
-from mmcli.workflows.evaluate.retrieval_page import rows_table
+from mmcli.report.page import figure, heading, paragraph, rows_table, table, text
 from mmcli.workflows.finetune.report.bars import bar, bars_caption, bars_chart, cell, pair
 from mmcli.workflows.fuse.report import scored
 from mmcli.workflows.predictions.measures import LESS_IS_BETTER

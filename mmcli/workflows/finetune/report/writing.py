@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 
 from mmcli.report.confusion import MOST_CLASSES, confusion_chart
-from mmcli.report.page import figure, heading, paragraph, section, text
+from mmcli.report.page import figure, heading, paragraph, rows_table, section, text
 from mmcli.report.page import page as whole_page
 from mmcli.report.reliability import ReliabilityCurve, reliability_chart
 from mmcli.report.residuals import residual_histogram
 from mmcli.report.scatter import scatter_chart
 from mmcli.store.reader import Store
-from mmcli.workflows.evaluate.retrieval_page import rows_table
 from mmcli.workflows.evaluate.retrieval_tables import digits, with_interval
 from mmcli.workflows.evaluate.zeroshot_tables import confused_rows
 from mmcli.workflows.finetune.report.analysis import Analysis

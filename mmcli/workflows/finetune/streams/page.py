@@ -8,7 +8,7 @@ from typing import Any
 from mmcli.report.charts import Interval, Series, interval_chart, line_chart
 from mmcli.report.markdown import markdown_table
 from mmcli.report.media import MAX_AUDIO_BYTES, audio_uri, sound
-from mmcli.report.page import figure, paragraph, section, table, text
+from mmcli.report.page import figure, paragraph, rows_table, section, table, text
 from mmcli.report.page import page as whole_page
 from mmcli.tasks.streams_scores import MAIN
 from mmcli.workflows.fuse.report import shown_rows
@@ -28,11 +28,11 @@ def page(report: Mapping[str, Any], examples: Sequence[Mapping[str, Any]]) -> st
             "Every model",
             [
                 paragraph(f"Scores of the {report['scored_rows']} recordings.", note=True),
-                _table(report["table"]),
+                rows_table(report["table"]),
                 figure(interval_chart(bars), caption),
             ],
         ),
-        section("By class", [_table(report["by_class"]), *_decoding(report)]),
+        section("By class", [rows_table(report["by_class"]), *_decoding(report)]),
         section("Curves", _curves(report["history"])),
         section(
             "Where it is wrong most",
@@ -94,14 +94,9 @@ the {report["scored_rows"]} recordings.
 """
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    return table(names, [[row.get(name) for name in names] for row in rows])
-
-
 def _decoding(report: Mapping[str, Any]) -> list[str]:
     rows = [{"class": name, **rule} for name, rule in report["decoding"].items()]
-    return [paragraph("How each class is decoded, chosen on val.", note=True), _table(rows)]
+    return [paragraph("How each class is decoded, chosen on val.", note=True), rows_table(rows)]
 
 
 def _curves(history: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:

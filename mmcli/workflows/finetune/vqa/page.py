@@ -6,7 +6,7 @@ from typing import Any
 from mmcli.report.charts import Interval, Series, interval_chart, line_chart
 from mmcli.report.markdown import markdown_table
 from mmcli.report.media import make_thumbnails, picture
-from mmcli.report.page import figure, paragraph, section, table
+from mmcli.report.page import figure, paragraph, rows_table, section, table
 from mmcli.report.page import page as whole_page
 from mmcli.report.page import text as escaped
 from mmcli.report.reliability import ReliabilityCurve, reliability_chart
@@ -26,31 +26,25 @@ def page(report: Mapping[str, Any], history: Mapping[str, Sequence[Mapping[str, 
             [
                 *(paragraph(line) for line in report["lines"]),
                 *(paragraph(line, note=True) for line in report["cautions"]),
-                rows_of(report["table"]),
+                rows_table(report["table"]),
                 figure(interval_chart(bars), f"{MEASURE} and its 95 % interval"),
             ],
         ),
-        section("By type of question", [rows_of(report["by_type"])]),
+        section("By type of question", [rows_table(report["by_type"])]),
         section(
             "With a part hidden",
             [
                 paragraph("The same model when it is not shown one of the two.", note=True),
-                rows_of(report["hidden"]),
+                rows_table(report["hidden"]),
             ],
         ),
         section("Calibration", [_calibration(report["calibration"])]),
         section("Most confident errors", [_errors(report["errors"])]),
-        section("Frequent answers", [rows_of(report["answers"])]),
+        section("Frequent answers", [rows_table(report["answers"])]),
         section("Curves", _curves(history)),
         section("Settings", [table(["setting", "value"], settings_of(report))]),
     ]
     return whole_page("Answers to questions about pictures", sections, report["command"])
-
-
-def rows_of(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A table of all columns that any row has."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    return table(names, [[row.get(name) for name in names] for row in rows])
 
 
 def settings_of(report: Mapping[str, Any]) -> list[list[Any]]:
