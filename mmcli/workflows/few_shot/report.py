@@ -10,6 +10,7 @@ from mmcli.report.charts import Interval, Series, interval_chart, line_chart
 from mmcli.report.markdown import markdown_table
 from mmcli.report.page import figure, paragraph, rows_table, section, table
 from mmcli.report.page import page as whole_page
+from mmcli.report.run_page import counts_line, settings_section
 from mmcli.tuning.few_shot.registry import RungSpec
 from mmcli.workflows.evaluate.retrieval_tables import with_interval
 from mmcli.workflows.few_shot.data import FewShotData
@@ -134,7 +135,7 @@ def page(report: Mapping[str, Any], data: FewShotData, kept: "Kept") -> str:
         ),
         section("Each step", [rows_table(report["steps"])]),
         section(f"What is kept: {report['kept']['rung']}", _by_class(report, data, kept)),
-        section("Settings", [table(["setting", "value"], _settings(report))]),
+        settings_section(_settings(report)),
     ]
     if report["warnings"]:
         sections.append(section("Warnings", [paragraph(line) for line in report["warnings"]]))
@@ -233,7 +234,7 @@ def _settings(report: Mapping[str, Any]) -> list[list[Any]]:
         ["text encoder", report["text_encoder"]],
         ["prompts", " | ".join(report["prompts"])],
         ["label", f"{report['label']['kind']}: {report['label']['why']}"],
-        ["rows", ", ".join(f"{name} {count}" for name, count in report["rows"].items())],
+        ["rows", counts_line(report["rows"])],
         ["splits", report["splits"]],
     ]
     found += [[f"{name} of the kept model", v] for name, v in report["kept"]["settings"].items()]

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmcli.fusion.registry import FusionSpec
-from mmcli.report.charts import Interval, Series, interval_chart, line_chart
+from mmcli.report.charts import Interval, interval_chart
 from mmcli.report.markdown import markdown_table
 from mmcli.report.page import figure, paragraph, rows_table, section, side_by_side, table
 from mmcli.report.page import page as whole_page
+from mmcli.report.run_page import counts_line, epoch_chart, settings_section
 
 
 def page(report: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> str:
@@ -30,7 +31,7 @@ def page(report: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> str
         sections.append(section("The race", [rows_table(report["race"])]))
     if history:
         sections.append(section("Curves", _curves(history, measure)))
-    sections.append(section("Settings", [table(["setting", "value"], _settings(report))]))
+    sections.append(settings_section(_settings(report)))
     title = (
         f"{report['method']}: {report['label']['column']} from {', '.join(report['modalities'])}"
     )
@@ -148,16 +149,15 @@ def _worth(report: Mapping[str, Any]) -> list[str]:
 
 
 def _curves(history: Sequence[Mapping[str, Any]], measure: str) -> list[str]:
-    charts = []
-    for name, label in (("loss", "mean train loss"), ("score", f"mean validation {measure}")):
-        points = [r for r in history if r.get(name) is not None]
-        curve = Series(label, [p["epoch"] for p in points], [p[name] for p in points])
-        charts.append(figure(line_chart([curve], "epoch", label), f"{label}, over all models"))
-    return charts
+    labels = {"loss": "mean train loss", "score": f"mean validation {measure}"}
+    return [
+        epoch_chart({label: history}, name, label, f"{label}, over all models")
+        for name, label in labels.items()
+    ]
 
 
 def _settings(report: Mapping[str, Any]) -> list[list[Any]]:
-    rows = ", ".join(f"{n} {c}" for n, c in report["rows"].items())
+    rows = counts_line(report["rows"])
     found: list[list[Any]] = [["splits", report["splits"]], ["rows", rows]]
     found += [[f"{n} keys", ", ".join(m["keys"])] for n, m in report["modalities"].items()]
     found += [[name, value] for name, value in report["chosen"].items()]

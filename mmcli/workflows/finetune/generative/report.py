@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmcli.metrics.captions import CIDER_D_MAX
-from mmcli.report.charts import Interval, Series, interval_chart, line_chart
+from mmcli.report.charts import Interval, interval_chart
 from mmcli.report.markdown import markdown_table
 from mmcli.report.media import make_thumbnails, picture
 from mmcli.report.page import figure, paragraph, rows_table, section, table
 from mmcli.report.page import page as whole_page
 from mmcli.report.page import text as escaped
+from mmcli.report.run_page import epoch_chart, settings_section
 from mmcli.tasks.generative.examples import Example
 from mmcli.tasks.generative.loading import Base
 from mmcli.workflows.fuse.report import shown_rows
@@ -47,7 +48,7 @@ def page(
     sections.append(section("Answers", [_answers(examples, said)]))
     if history:
         sections.append(section("Curves", _curves(history)))
-    sections.append(section("Settings", [table(["setting", "value"], _settings(report))]))
+    sections.append(settings_section(_settings(report)))
     return whole_page(f"{report['task']} by {report['base']}", sections)
 
 
@@ -124,12 +125,8 @@ def _answers(examples: Sequence[Example], said: Sequence[str]) -> str:
 
 
 def _curves(history: Sequence[Mapping[str, Any]]) -> list[str]:
-    found = []
-    for name, label in (("loss", "train loss, nats a token"), ("score", "validation score")):
-        points = [record for record in history if record.get(name) is not None]
-        curve = Series(label, [p["epoch"] for p in points], [p[name] for p in points])
-        found.append(figure(line_chart([curve], "epoch", label), label))
-    return found
+    labels = {"loss": "train loss, nats a token", "score": "validation score"}
+    return [epoch_chart({label: history}, name, label) for name, label in labels.items()]
 
 
 def _settings(report: Mapping[str, Any]) -> list[list[Any]]:

@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmcli.report.charts import Interval, Series, interval_chart, line_chart
+from mmcli.report.charts import Interval, interval_chart
 from mmcli.report.markdown import markdown_table
 from mmcli.report.page import figure, heading, paragraph, rows_table, section, table
 from mmcli.report.page import page as whole_page
+from mmcli.report.run_page import counts_line, epoch_chart, settings_section
 from mmcli.workflows.fuse.report import shown_rows
 
 _LOSSES = ("loss", "contrastive", "matching", "masked")
@@ -34,7 +35,7 @@ def page(report: Mapping[str, Any], history: Sequence[Mapping[str, Any]], comman
         sections.append(section("Seeds", [rows_table(report["seeds_scores"])]))
     sections += [
         section("Curves", _curves(history)),
-        section("Settings", [table(["setting", "value"], _settings(report))]),
+        settings_section(_settings(report)),
     ]
     return whole_page(f"{report['kept']}: {' and '.join(report['between'])}", sections, command)
 
@@ -99,26 +100,19 @@ that they read. The scores hold for data like that of the {report["scored_rows"]
 
 def _curves(history: Sequence[Mapping[str, Any]]) -> list[str]:
     charts = []
-    runs = list(dict.fromkeys((r["stage"], r["seed"]) for r in history))
     for name in ("score", *_LOSSES):
-        curves = []
-        for stage, seed in runs:
-            points = [
-                r
-                for r in history
-                if (r["stage"], r["seed"]) == (stage, seed) and r.get(name) is not None
-            ]
-            if points:
-                x, y = [p["epoch"] for p in points], [p[name] for p in points]
-                curves.append(Series(f"{stage}, seed {seed}", x, y))
-        if curves:
+        runs: dict[str, list[Mapping[str, Any]]] = {}
+        for record in history:
+            if record.get(name) is not None:
+                runs.setdefault(f"{record['stage']}, seed {record['seed']}", []).append(record)
+        if runs:
             label = "score of the validation rows" if name == "score" else f"{name}, train rows"
-            charts.append(figure(line_chart(curves, "epoch", label), f"{label}, by epoch"))
+            charts.append(epoch_chart(runs, name, label, f"{label}, by epoch"))
     return charts
 
 
 def _settings(report: Mapping[str, Any]) -> list[list[Any]]:
-    rows = ", ".join(f"{n} {c}" for n, c in report["rows"].items())
+    rows = counts_line(report["rows"])
     found: list[list[Any]] = [["data", report["data"]], ["rows", rows]]
     found += [["splits", report["splits"]], ["positives", report["positives"]]]
     for name, told in report["modalities"].items():

@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmcli.report.charts import Interval, Series, interval_chart, line_chart
+from mmcli.report.charts import Interval, interval_chart
 from mmcli.report.markdown import markdown_table
 from mmcli.report.media import MAX_AUDIO_BYTES, audio_uri, sound
-from mmcli.report.page import figure, paragraph, rows_table, section, table, text
+from mmcli.report.page import figure, paragraph, rows_table, section, text
 from mmcli.report.page import page as whole_page
+from mmcli.report.run_page import counts_line, epoch_chart, settings_section
 from mmcli.tasks.streams_scores import MAIN
 from mmcli.workflows.fuse.report import shown_rows
 
@@ -41,7 +42,7 @@ def page(report: Mapping[str, Any], examples: Sequence[Mapping[str, Any]]) -> st
                 *(block for example in examples for block in _example(example)),
             ],
         ),
-        section("Settings", [table(["setting", "value"], _settings(report))]),
+        settings_section(_settings(report)),
     ]
     return whole_page(f"events: {', '.join(report['modalities'])}", sections)
 
@@ -100,18 +101,12 @@ def _decoding(report: Mapping[str, Any]) -> list[str]:
 
 
 def _curves(history: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
-    charts = []
-    for name, label in (("loss", "train loss"), ("score", "val mean average precision")):
-        series = []
-        for model, records in history.items():
-            points = [r for r in records if r.get(name) is not None]
-            series.append(Series(model, [p["epoch"] for p in points], [p[name] for p in points]))
-        charts.append(figure(line_chart(series, "epoch", label), label))
-    return charts
+    labels = {"loss": "train loss", "score": "val mean average precision"}
+    return [epoch_chart(history, name, label) for name, label in labels.items()]
 
 
 def _settings(report: Mapping[str, Any]) -> list[list[Any]]:
-    rows = ", ".join(f"{n} {c['recordings']}" for n, c in report["rows"].items())
+    rows = counts_line({n: c["recordings"] for n, c in report["rows"].items()})
     found: list[list[Any]] = [["data", report["data"]], ["recordings", rows]]
     found += [[f"{n} encoders", ", ".join(r)] for n, r in report["modalities"].items()]
     found += [[name, value] for name, value in report["chosen"].items()]

@@ -3,16 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmcli.report.charts import Interval, Series, interval_chart, line_chart
+from mmcli.report.charts import Interval, interval_chart
 from mmcli.report.markdown import markdown_table
 from mmcli.report.media import make_thumbnails, picture
-from mmcli.report.page import figure, paragraph, rows_table, section, table
+from mmcli.report.page import figure, paragraph, rows_table, section
 from mmcli.report.page import page as whole_page
 from mmcli.report.page import text as escaped
 from mmcli.report.reliability import ReliabilityCurve, reliability_chart
+from mmcli.report.run_page import counts_line, epoch_chart, settings_section
 from mmcli.workflows.finetune.vqa.judge import MEASURE
-
-_CURVES = ("loss", "score")
 
 
 def page(report: Mapping[str, Any], history: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
@@ -42,14 +41,14 @@ def page(report: Mapping[str, Any], history: Mapping[str, Sequence[Mapping[str, 
         section("Most confident errors", [_errors(report["errors"])]),
         section("Frequent answers", [rows_table(report["answers"])]),
         section("Curves", _curves(history)),
-        section("Settings", [table(["setting", "value"], settings_of(report))]),
+        settings_section(settings_of(report)),
     ]
     return whole_page("Answers to questions about pictures", sections, report["command"])
 
 
 def settings_of(report: Mapping[str, Any]) -> list[list[Any]]:
     """What was chosen, and what it ran on."""
-    rows = ", ".join(f"{name} {count}" for name, count in report["rows"].items())
+    rows = counts_line(report["rows"])
     found: list[list[Any]] = [["splits", report["splits"]], ["rows", rows]]
     found += [["pictures", report["pictures"]], ["different questions", report["questions"]]]
     found += [[f"{name} keys", ", ".join(keys)] for name, keys in report["keys"].items()]
@@ -116,12 +115,5 @@ def _calibration(found: Mapping[str, Any]) -> str:
 
 
 def _curves(history: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
-    found = []
-    for what in _CURVES:
-        series = []
-        for name, records in history.items():
-            points = [r for r in records if r.get(what) is not None]
-            series.append(Series(name, [r["epoch"] for r in points], [r[what] for r in points]))
-        label = "train loss" if what == "loss" else f"validation {MEASURE}"
-        found.append(figure(line_chart(series, "epoch", label), label))
-    return found
+    labels = {"loss": "train loss", "score": f"validation {MEASURE}"}
+    return [epoch_chart(history, name, label) for name, label in labels.items()]
