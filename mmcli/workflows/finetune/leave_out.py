@@ -9,10 +9,8 @@ which rows take part; within a turn, some of the train rows validate. Prints not
 Events are the columns that CrisisMMD has (Alam et al. 2018, arXiv 1805.00713).
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,16 +22,15 @@ from mmcli.core.registry import suggestion
 from mmcli.data.groups import Groups, encode, fill, group_rows, refuse_nested, text_of
 from mmcli.data.labels import check_trainable
 from mmcli.data.splits import SplitOptions
-from mmcli.data.tabular import fit_tabular
 from mmcli.fusion.inputs import Rows
 from mmcli.fusion.objective import Objective
 from mmcli.fusion.registry import FusionSpec
 from mmcli.metrics.choice import Measure
 from mmcli.metrics.statistics import bootstrap_means
-from mmcli.store.atomic import write_bytes
 from mmcli.store.reader import Store
+from mmcli.workflows.finetune.retraining import FinishedRows, with_train_rows
 from mmcli.workflows.fuse.contest import refit, val_scores
-from mmcli.workflows.fuse.data import FuseData, open_inputs
+from mmcli.workflows.fuse.data import FuseData
 from mmcli.workflows.fuse.fit import Contest, FitRun, FuseOptions
 
 #: The name under which a run is told of it.
@@ -109,7 +106,7 @@ def leave_out(
     anew, as are the inputs' statistics. run.time_limit_s is for all turns; below run.checkpoint
     finished ones are kept, for `run.resume`.
     """
-    kept = _Kept(run.checkpoint / "events.json" if run.checkpoint else None, run.resume)
+    kept = FinishedRows(run.checkpoint / "events.json" if run.checkpoint else None, run.resume)
     for number, turn in enumerate(turns):
         if turn.name not in kept.rows:
             limit = run.time_limit_s
@@ -119,7 +116,8 @@ def leave_out(
                 time_limit_s=None if limit is None else limit / len(turns),
                 progress=lambda done, total: None,
             )
-            part = _part(data, store, turn, run.seeds[0])
+            part = with_train_rows(data, store, turn.train, run.seeds[0])
+            part = replace(part, val=turn.val, test=turn.test)
             row = _scored(part, objective, measure, specs, options, told)
             kept.add(turn.name, row)
             message(
@@ -216,20 +214,6 @@ def _check(data: FuseData, train: Rows, name: str) -> None:
         raise BadInput(f"without `{name[:60]}`, {error.message}", error.hint) from error
 
 
-def _part(data: FuseData, store: Store, turn: Turn, seed: int) -> FuseData:
-    """The data of a turn, with what is learned of the train rows before training."""
-    tabular, inputs = data.tabular, data.inputs
-    if tabular is not None:
-        declared = {column.name: column.to_json()["kind"] for column in tabular.fitted}
-        tabular = fit_tabular(store, tabular.columns, turn.train, declared)
-    keys = {n: m.keys for n, m in inputs.modalities.items() if n != inputs.tabular}
-    fresh = open_inputs(store, keys, tabular)
-    fresh.learn(turn.train, seed)
-    return replace(
-        data, inputs=fresh, tabular=tabular, train=turn.train, val=turn.val, test=turn.test
-    )
-
-
 def _scored(
     data: FuseData,
     objective: Objective,
@@ -272,19 +256,3 @@ def _mean(shares: NDArray[Any], truth: Any, objective: Objective, measure: Measu
     """The measure, averaged over seeds."""
     ones = np.ones(len(truth))
     return float(np.mean([measure.value(truth, s, objective.predicted(s), ones) for s in shares]))
-
-
-class _Kept:
-    """The finished events of an unfinished run, on the disk where there is a path."""
-
-    def __init__(self, path: Path | None, resume: bool) -> None:
-        self.path = path
-        self.rows: dict[str, dict[str, Any]] = {}
-        if path is not None and resume and path.exists():
-            self.rows = json.loads(path.read_text())
-
-    def add(self, name: str, row: dict[str, Any]) -> None:
-        self.rows[name] = row
-        if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(self.path, json.dumps(self.rows).encode())
