@@ -5,7 +5,7 @@ file comes about is in `partition.py`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,20 @@ def split_rows(store: Store, options: SplitOptions, *, train: bool) -> Splits:
         if options.group_by:
             source += f", by {options.group_by}"
     return Splits(names, source + _others(Splits(names, source)))
+
+
+def split_pictures(table: Any, options: SplitOptions, *, train: bool) -> Splits:
+    """As `split_rows`, with the rows of one picture in one split where val is taken from train.
+
+    Unless the user groups them otherwise, or has put them into different splits already. table: a
+    store, or what gives `path`, `rows`, `columns`, `items` and `ids` as one does.
+    """
+    if options.group_by is None and "image" in table.columns:
+        try:
+            return split_rows(table, replace(options, group_by="image"), train=train)
+        except BadInput:  # pictures that cross, or something that is said again below
+            pass
+    return split_rows(table, options, train=train)
 
 
 def _others(splits: Splits) -> str:
