@@ -64,6 +64,17 @@ class Splits:
         """Whether any row is in it."""
         return bool((self.names == name).any())
 
+    def asked_rows(self, name: str, where: str | Path) -> NDArray[np.int64]:
+        """The rows of a split that the user named, of the data at `where`.
+
+        Raises BadInput when no row is in it.
+        """
+        if not self.has(name):
+            raise BadInput(
+                f"no row of `{where}` is `{name}` ({self.source})", suggestion(name, self.counts())
+            )
+        return self.rows(name).astype(np.int64)
+
     def counts(self) -> dict[str, int]:
         """Rows of each split, by name; rows in none are not counted."""
         found, counts = np.unique(self.names, return_counts=True)

@@ -154,12 +154,7 @@ def _rows(model: StreamModel, config: RawPredict, source: Any) -> Rows:
     if source.fingerprint == model.config["source"]["fingerprint"]:
         options = SplitOptions(**model.config["splits"])
     splits = splits_of(source, config.data, options)
-    if not splits.has(config.split):
-        raise BadInput(
-            f"no row of `{config.data}` is `{config.split}` ({splits.source})",
-            suggestion(config.split, splits.counts()),
-        )
-    return splits.rows(config.split).astype(np.int64)
+    return splits.asked_rows(config.split, config.data)
 
 
 def _check_bindings(model: StreamModel, features: StreamFeatures) -> None:

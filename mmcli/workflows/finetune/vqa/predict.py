@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from mmcli.core.errors import BadInput, UsageError
+from mmcli.core.errors import UsageError
 from mmcli.core.registry import suggestion
 from mmcli.data.answers import Answers
 from mmcli.data.splits import SplitOptions
@@ -134,12 +134,7 @@ def _rows(model: VqaModel, rows: VqaRows, config: RawPredict) -> tuple[Rows, lis
         if config.split in ("train", "val"):
             warnings.append(f"the rows of {config.split} trained the model, or chose its epoch")
     splits = rows.splits(options)
-    if not splits.has(config.split):
-        raise BadInput(
-            f"no row of `{config.data}` is `{config.split}` ({splits.source})",
-            suggestion(config.split, splits.counts()),
-        )
-    return splits.rows(config.split).astype(np.int64), warnings
+    return splits.asked_rows(config.split, config.data), warnings
 
 
 def _wanted(model: VqaModel, config: RawPredict) -> Wanted:
