@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mmcli.core.errors import BadInput
-from mmcli.data.groups import group_rows
+from mmcli.data.groups import store_groups
 from mmcli.data.labels import check_trainable
 from mmcli.fusion.inputs import Rows
 from mmcli.fusion.objective import Objective
@@ -86,9 +86,7 @@ def share_rows(
     Groups are taken in the order of a hash of seed and value until the share is reached, so it may
     be passed by less than one group.
     """
-    columns = store.items(list(dict.fromkeys(["id", group_by] if group_by else ["id"])))
-    values = columns.column(group_by) if group_by else None
-    groups = group_rows(columns.column("id"), values, group_by or "").among(train)
+    groups = store_groups(store, group_by).among(train)
     order = groups.order(seed)
     reached = np.cumsum(groups.sizes[order])
     found = []

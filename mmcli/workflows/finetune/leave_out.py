@@ -14,12 +14,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from mmcli.core.errors import BadInput, UsageError
 from mmcli.core.registry import suggestion
-from mmcli.data.groups import Groups, encode, fill, group_rows, refuse_nested, text_of
+from mmcli.data.groups import Groups, encode, fill, refuse_nested, store_groups, text_of
 from mmcli.data.labels import check_trainable
 from mmcli.data.splits import SplitOptions
 from mmcli.fusion.inputs import Rows
@@ -62,7 +61,7 @@ def turns_of(data: FuseData, store: Store, column: str, splits: SplitOptions) ->
     UsageError when it is the label itself.
     """
     codes, names = _events(data, store, column)
-    groups = _groups(store, splits.group_by)
+    groups = store_groups(store, splits.group_by)
     taken = np.sort(np.concatenate([data.train, data.val, data.test]))
     turns = []
     for code in sorted(range(len(names)), key=lambda code: names[code]):
@@ -186,11 +185,6 @@ def _events(data: FuseData, store: Store, column: str) -> tuple[NDArray[np.intp]
             f"name one with at most {MOST_EVENTS}, as of events",
         )
     return codes, [text_of(value) for value in found]
-
-
-def _groups(store: Store, column: str | None) -> Groups:
-    ids = pa.array(store.ids(), pa.string())
-    return group_rows(ids, store.items([column]).column(column) if column else None, column or "")
 
 
 def _validation(groups: Groups, others: Rows, splits: SplitOptions) -> Rows:
