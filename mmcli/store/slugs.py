@@ -1,4 +1,4 @@
-"""The file name of an embedding key. Knows nothing about files."""
+"""The names of files: of an embedding key, of a generation. Knows nothing about files."""
 
 import hashlib
 import re
@@ -19,3 +19,8 @@ def slug_of(key: str) -> str:
     digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     safe = _UNSAFE.sub("-", key.replace(":", ".", 1)).strip(".-")[: _LONGEST - 9]
     return f"{safe}-{digest}" if safe else f"key-{digest}"
+
+
+def generation_name(stem: str, generation: int, suffix: str = "") -> str:
+    """A file or folder as one generation has it: `index.faiss`, later `index.g1.faiss`."""
+    return f"{stem}.g{generation}{suffix}" if generation else f"{stem}{suffix}"
