@@ -1,7 +1,5 @@
 """`mmcli evaluate retrieval`: both directions of two modalities, exact and with intervals."""
 
-from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Annotated, Any
 
 import typer
@@ -172,15 +170,7 @@ def retrieval(
         precision=precision,
         seed=seed,
     )
-    with ExitStack() as stack:
-        bar: Callable[[int], None] | None = None
-
-        def progress(done: int, total: int) -> None:
-            nonlocal bar
-            if bar is None:  # only now is the number of queries known
-                bar = stack.enter_context(sink.progress("rank", total))
-            bar(done)
-
+    with sink.counting("rank") as progress:
         report = evaluate_retrieval(settings, Listeners(sink.debug, progress))
     for warning in report["warnings"]:
         sink.warn(warning)
