@@ -140,8 +140,9 @@ def retrieval(
         for line in sources(context):
             sink.debug(line)
     from mmcli.data.splits import SplitOptions
-    from mmcli.workflows.evaluate.retrieval import Listeners, evaluate_retrieval
+    from mmcli.workflows.evaluate.retrieval import evaluate_retrieval
     from mmcli.workflows.evaluate.retrieval_config import RetrievalConfig
+    from mmcli.workflows.listeners import Listeners
 
     settings = RetrievalConfig(
         store=store,

@@ -11,9 +11,10 @@ from mmcli.data.source import SourceOptions, open_source
 from mmcli.store.reader import Store
 from mmcli.tasks.generative.registry import DEFAULT_MODEL
 from mmcli.tasks.registry import TASKS
-from mmcli.workflows.finetune.config import FinetuneConfig, Listeners
+from mmcli.workflows.finetune.config import FinetuneConfig
 from mmcli.workflows.finetune.features import is_store
 from mmcli.workflows.finetune.plan import settled
+from mmcli.workflows.listeners import Listeners
 
 #: Workflows of tasks that take another way with some options.
 FEW_SHOT = "mmcli.workflows.few_shot.run:run"

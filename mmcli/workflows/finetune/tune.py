@@ -33,12 +33,13 @@ from mmcli.tasks.tuned_inputs import tuned_inputs
 from mmcli.tuning.checkpointing import checkpointed
 from mmcli.tuning.rates import layer_rates
 from mmcli.tuning.strategy import StrategyOptions, apply
-from mmcli.workflows.finetune.config import FinetuneConfig, Listeners
+from mmcli.workflows.finetune.config import FinetuneConfig
 from mmcli.workflows.finetune.parts import part_columns
 from mmcli.workflows.finetune.plan import FROZEN, Plan
 from mmcli.workflows.finetune.tuned import Tuned, TunedTower
 from mmcli.workflows.fuse.data import FuseData
 from mmcli.workflows.fuse.fit import Contest
+from mmcli.workflows.listeners import Listeners
 from mmcli.workflows.queries.plans import reference_of
 
 #: Highest rate of the towers: what is small and new learns faster than what was pre-trained.

@@ -23,7 +23,6 @@ from mmcli.store.manifest import MANIFEST, file_record
 from mmcli.store.parquet import write_table
 from mmcli.tasks.streams_decode import decode_all, kept
 from mmcli.tasks.streams_tracks import AbsentTrack, Track
-from mmcli.workflows.finetune.config import Listeners
 from mmcli.workflows.finetune.streams.data import Rows, opened, splits_of
 from mmcli.workflows.finetune.streams.features import (
     FeatureConfig,
@@ -31,6 +30,7 @@ from mmcli.workflows.finetune.streams.features import (
     stream_features,
 )
 from mmcli.workflows.finetune.streams.files import StreamModel, open_stream_model
+from mmcli.workflows.listeners import Listeners
 from mmcli.workflows.predict.raw import RawPredict, raw_options
 from mmcli.workflows.predict.run import PredictConfig
 from mmcli.workflows.predictions.files import KIND

@@ -22,7 +22,6 @@ from mmcli.store.manifest import MANIFEST, file_record
 from mmcli.store.slugs import slug_of
 from mmcli.tasks.vqa_learning import BOTH, Run, probabilities
 from mmcli.tasks.vqa_tokens import Asked, Rows, blocks
-from mmcli.workflows.finetune.config import Listeners
 from mmcli.workflows.finetune.vqa.data import VqaRows, read_rows
 from mmcli.workflows.finetune.vqa.features import (
     Wanted,
@@ -33,6 +32,7 @@ from mmcli.workflows.finetune.vqa.features import (
 )
 from mmcli.workflows.finetune.vqa.files import VqaModel, open_vqa_model
 from mmcli.workflows.finetune.vqa.judge import MEASURE, said, score_row
+from mmcli.workflows.listeners import Listeners
 from mmcli.workflows.predict.raw import RawPredict, raw_options
 from mmcli.workflows.predict.run import PredictConfig
 from mmcli.workflows.predict.source import hidden_store
