@@ -3,7 +3,6 @@
 Knows the files of an aligner and which keys its towers read; nothing about how it was trained.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from mmcli.store.bindings import compare_binding
 from mmcli.store.hashes import check_files
 from mmcli.store.manifest import file_path, file_record, read_manifest
 from mmcli.store.reader import Store
+from mmcli.store.strict_json import read_object
 from mmcli.store.tensors import load_tensors
 
 KIND = "mmcli.aligner"
@@ -142,11 +142,8 @@ def flattened(directions: Mapping[str, Mapping[str, Tower]]) -> dict[str, Vector
 def read_config(path: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The config of an aligner. Raises BadInput when it cannot be read."""
     file = file_path(path, str(manifest.get("config", "config.json")))
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadInput(f"`{file}` cannot be read", "train the aligner again") from error
-    if not isinstance(config, dict) or "between" not in config:
+    config = read_object(file, "an aligner", "train the aligner again")
+    if "between" not in config:
         raise BadInput(f"`{file}` does not describe an aligner", "train the aligner again")
     return config
 

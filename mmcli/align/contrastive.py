@@ -30,6 +30,7 @@ from mmcli.align.steps import (
 from mmcli.align.torch_tower import TorchTower, torch
 from mmcli.align.towers_to_train import starting_towers
 from mmcli.core.errors import UsageError
+from mmcli.engine.autocast import autocast
 from mmcli.engine.exact_top import iter_best
 
 VARIANTS = ("infonce", "sigmoid")
@@ -152,11 +153,7 @@ class Contrastive:
 
     def step(self, batch: dict[str, Any], backward: Callable[[Any], None]) -> dict[str, float]:
         """The mean loss over pairs of modalities, and its gradient."""
-        with torch.autocast(
-            self.run.device.partition(":")[0],
-            getattr(torch, self.run.dtype),
-            enabled=self.run.dtype != "float32",
-        ):
+        with autocast(self.run.device, self.run.dtype):
             vectors = {name: self.model(name, batch[name]) for name in self.features.modalities}
             pairs = [self._pair(batch, vectors, a, b) for a, b in self.features.pairs()]
             kept = [loss for loss in pairs if loss is not None]

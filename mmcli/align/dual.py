@@ -37,6 +37,7 @@ from mmcli.align.torch_tower import TorchTower, torch, unit
 from mmcli.align.tower import Branch, Tower, branch_input
 from mmcli.align.towers_to_train import mapping_tower, preparation
 from mmcli.core.errors import UsageError
+from mmcli.engine.autocast import autocast
 
 MATCHING = {"mmd": mmd, "moments": moments}
 #: Inverse temperature of p(b | f(a)): fixed, since only the order of the cosines matters.
@@ -143,8 +144,7 @@ class Dual:
 
     def step(self, batch: dict[str, Any], backward: Callable[[Any], None]) -> dict[str, float]:
         """The three terms, each in both directions."""
-        enabled, dtype = self.run.dtype != "float32", getattr(torch, self.run.dtype)
-        with torch.autocast(self.run.device.partition(":")[0], dtype, enabled=enabled):
+        with autocast(self.run.device, self.run.dtype):
             a, b = (batch[name] for name in self.names)
             f, g = (self.model.mapped(n, batch[n]) for n in self.names)
             there_a, there_b = (

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmcli.align.pair_model import PairModel, torch
+from mmcli.engine.autocast import autocast
 from mmcli.engine.sequences import Tokens, padded, shortened
 
 Numbers = NDArray[np.int64]
@@ -28,11 +29,7 @@ class Placed:
 
     def autocast(self) -> Any:
         """The context in which the model is called."""
-        return torch.autocast(
-            self.device.partition(":")[0],
-            getattr(torch, self.dtype),
-            enabled=self.dtype != "float32",
-        )
+        return autocast(self.device, self.dtype)
 
     def tensors(self, number: int, sequences: Sequence[Tokens]) -> tuple[Any, Any]:
         """Padded tokens and their mask of one side, where the model is."""

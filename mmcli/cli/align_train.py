@@ -157,8 +157,9 @@ def train(
     from mmcli.align.fitting import AlignOptions
     from mmcli.data.splits import SplitOptions
     from mmcli.workflows.align.data import DataConfig
-    from mmcli.workflows.align.train import Listeners, TrainConfig
+    from mmcli.workflows.align.train import TrainConfig
     from mmcli.workflows.align.train import train as run
+    from mmcli.workflows.listeners import Listeners
 
     settings = TrainConfig(
         store=store,

@@ -1,7 +1,5 @@
 """`mmcli data synth`: one command for each kind of data that mmcli can make."""
 
-from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Annotated, Any
 
 import typer
@@ -221,15 +219,7 @@ def _run(
         force=force,
         dry_run=dry_run,
     )
-    with ExitStack() as stack:
-        bar: Callable[[int], None] | None = None
-
-        def progress(done: int, total: int) -> None:
-            nonlocal bar
-            if bar is None:  # only now is it sure that anything is made
-                bar = stack.enter_context(sink.progress(kind, total))
-            bar(done)
-
+    with sink.counting(kind) as progress:
         report = synth(settings, progress)
     if json or dry_run or not sink.quiet:
         sink.report(report, json)

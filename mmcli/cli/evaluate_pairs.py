@@ -1,7 +1,5 @@
 """`mmcli evaluate pairs`: how well the two parts of each row fit, as a column."""
 
-from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Annotated
 
 import typer
@@ -73,15 +71,7 @@ def pairs(
         verify=verify,
         device=device,
     )
-    with ExitStack() as stack:
-        bar: Callable[[int], None] | None = None
-
-        def progress(done: int, total: int) -> None:
-            nonlocal bar
-            if bar is None:  # only now is the number of pairs known
-                bar = stack.enter_context(sink.progress("rank", total))
-            bar(done)
-
+    with sink.counting("rank") as progress:
         report = evaluate_pairs(settings, progress)
     if json or not quiet:
         sink.report(report, json)

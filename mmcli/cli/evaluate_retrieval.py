@@ -1,7 +1,5 @@
 """`mmcli evaluate retrieval`: both directions of two modalities, exact and with intervals."""
 
-from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Annotated, Any
 
 import typer
@@ -142,8 +140,9 @@ def retrieval(
         for line in sources(context):
             sink.debug(line)
     from mmcli.data.splits import SplitOptions
-    from mmcli.workflows.evaluate.retrieval import Listeners, evaluate_retrieval
+    from mmcli.workflows.evaluate.retrieval import evaluate_retrieval
     from mmcli.workflows.evaluate.retrieval_config import RetrievalConfig
+    from mmcli.workflows.listeners import Listeners
 
     settings = RetrievalConfig(
         store=store,
@@ -172,15 +171,7 @@ def retrieval(
         precision=precision,
         seed=seed,
     )
-    with ExitStack() as stack:
-        bar: Callable[[int], None] | None = None
-
-        def progress(done: int, total: int) -> None:
-            nonlocal bar
-            if bar is None:  # only now is the number of queries known
-                bar = stack.enter_context(sink.progress("rank", total))
-            bar(done)
-
+    with sink.counting("rank") as progress:
         report = evaluate_retrieval(settings, Listeners(sink.debug, progress))
     for warning in report["warnings"]:
         sink.warn(warning)

@@ -171,8 +171,8 @@ def extract(
     for line in describe_sources(context):
         sink.debug(line)
     from mmcli.workflows.extract.plan import ExtractConfig
-    from mmcli.workflows.extract.run import Listeners
     from mmcli.workflows.extract.run import extract as run
+    from mmcli.workflows.listeners import Listeners
 
     encoders = {"image": image, "text": text, "speech": speech, "video": video}
     settings = ExtractConfig(

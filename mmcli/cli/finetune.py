@@ -249,13 +249,9 @@ def finetune(
     for line in describe_sources(context):
         sink.debug(line)
     from mmcli.data.splits import SplitOptions
-    from mmcli.workflows.finetune.config import (
-        FinetuneConfig,
-        Listeners,
-        TrickOptions,
-        TuneOptions,
-    )
+    from mmcli.workflows.finetune.config import FinetuneConfig, TrickOptions, TuneOptions
     from mmcli.workflows.finetune.run import finetune as run
+    from mmcli.workflows.listeners import Listeners
 
     encoders = {"image": image, "text": text, "speech": speech, "video": video}
     settings = FinetuneConfig(

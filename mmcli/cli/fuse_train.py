@@ -185,7 +185,8 @@ def train(
     from mmcli.data.splits import SplitOptions
     from mmcli.workflows.fuse.data import FuseDataConfig
     from mmcli.workflows.fuse.fit import FuseOptions
-    from mmcli.workflows.fuse.train import FuseConfig, Listeners, train_fusion
+    from mmcli.workflows.fuse.train import FuseConfig, train_fusion
+    from mmcli.workflows.listeners import Listeners
 
     declared = dict.fromkeys(words_of(numeric), "numeric")
     declared |= dict.fromkeys(words_of(categorical), "categorical")

@@ -1,7 +1,5 @@
 """`mmcli retrieve index` and `tune`: build an index, and say how far its searches look."""
 
-from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Annotated
 
 import typer
@@ -149,15 +147,7 @@ def index(
         dry_run=dry_run,
         seed=seed,
     )
-    with ExitStack() as stack:
-        bar: Callable[[int], None] | None = None
-
-        def progress(done: int, total: int) -> None:
-            nonlocal bar
-            if bar is None:  # only now is the number of rows known
-                bar = stack.enter_context(sink.progress("index", total))
-            bar(done)
-
+    with sink.counting("index") as progress:
         listeners = Listeners(message=sink.info, debug=sink.debug, progress=progress)
         words = words_of(keywords)
         if words:

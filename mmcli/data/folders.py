@@ -69,7 +69,7 @@ class Pairing:
         modality = modality_of(suffix)
         if modality is None:
             if not is_directory:
-                self._ignore(suffix)
+                count_ignored(self.ignored, suffix)
             return
         item_id = unicodedata.normalize("NFC", printable(stem if inside else stem.lstrip("/")))
         cursor = self._connection.execute(self._upsert[modality], (item_id, os.fsencode(relative)))
@@ -110,12 +110,6 @@ class Pairing:
         self._connection.close()
         self._path.unlink(missing_ok=True)
 
-    def _ignore(self, suffix: str) -> None:
-        if suffix not in self.ignored and len(self.ignored) >= _MAX_SUFFIXES:
-            suffix = "other"
-        suffix = printable(suffix)
-        self.ignored[suffix] = self.ignored.get(suffix, 0) + 1
-
     def _signature(self, path: bytes) -> bytes:
         try:
             stat = os.stat(os.path.join(os.fsencode(self.root), path))
@@ -133,6 +127,14 @@ class Pairing:
             f"`{first}` and `{second}` are both the {modality} of item `{item_id}`",
             "rename or move one: files of one name, suffix apart, are one item",
         )
+
+
+def count_ignored(ignored: dict[str, int], suffix: str) -> None:
+    """Count one more file of a suffix that no modality has; of very many suffixes, as `other`."""
+    if suffix not in ignored and len(ignored) >= _MAX_SUFFIXES:
+        suffix = "other"
+    suffix = printable(suffix)
+    ignored[suffix] = ignored.get(suffix, 0) + 1
 
 
 def printable(path: str) -> str:

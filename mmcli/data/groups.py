@@ -72,6 +72,19 @@ def group_rows(ids: Any, values: Any = None, name: str = "") -> Groups:
     return Groups(codes, tuple(texts))
 
 
+def store_groups(store: Any, column: str | None) -> Groups:
+    """The groups of all rows of a store by the values of a column, each row its own without one."""
+    table = store.items(list(dict.fromkeys(["id", column] if column else ["id"])))
+    return group_rows(table.column("id"), table.column(column) if column else None, column or "")
+
+
+def group_codes(store: Any, column: str | None) -> NDArray[np.int64]:
+    """`(rows,)` the number of each row's group alone; without a column nothing is read."""
+    if column is None:
+        return np.arange(store.rows, dtype=np.int64)
+    return store_groups(store, column).codes.astype(np.int64)
+
+
 def refuse_nested(values: Any, name: str) -> None:
     """Raise BadInput for a column of lists or structs, whose values cannot be compared."""
     if pa.types.is_nested(values.type):

@@ -5,7 +5,8 @@ file comes about is in `partition.py`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,17 @@ class Splits:
         """Whether any row is in it."""
         return bool((self.names == name).any())
 
+    def asked_rows(self, name: str, where: str | Path) -> NDArray[np.int64]:
+        """The rows of a split that the user named, of the data at `where`.
+
+        Raises BadInput when no row is in it.
+        """
+        if not self.has(name):
+            raise BadInput(
+                f"no row of `{where}` is `{name}` ({self.source})", suggestion(name, self.counts())
+            )
+        return self.rows(name).astype(np.int64)
+
     def counts(self) -> dict[str, int]:
         """Rows of each split, by name; rows in none are not counted."""
         found, counts = np.unique(self.names, return_counts=True)
@@ -95,6 +107,20 @@ def split_rows(store: Store, options: SplitOptions, *, train: bool) -> Splits:
         if options.group_by:
             source += f", by {options.group_by}"
     return Splits(names, source + _others(Splits(names, source)))
+
+
+def split_pictures(table: Any, options: SplitOptions, *, train: bool) -> Splits:
+    """As `split_rows`, with the rows of one picture in one split where val is taken from train.
+
+    Unless the user groups them otherwise, or has put them into different splits already. table: a
+    store, or what gives `path`, `rows`, `columns`, `items` and `ids` as one does.
+    """
+    if options.group_by is None and "image" in table.columns:
+        try:
+            return split_rows(table, replace(options, group_by="image"), train=train)
+        except BadInput:  # pictures that cross, or something that is said again below
+            pass
+    return split_rows(table, options, train=train)
 
 
 def _others(splits: Splits) -> str:

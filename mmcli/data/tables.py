@@ -70,7 +70,7 @@ class TableFile:
         """The types that a Parquet file says its columns have; None where only the values tell."""
         if self.kind != "parquet":
             return None
-        with _open_parquet(self) as file:
+        with open_table(self) as file:
             refuse_repeated_names(self, file.schema_arrow.names)
             return TypedColumns(file.schema_arrow, self.media).schema
 
@@ -224,7 +224,7 @@ def _not_utf8(table: TableFile, line: int) -> BadInput:
 
 
 def _read_parquet(table: TableFile, columns: list[str] | None) -> Iterator[Rows]:
-    with _open_parquet(table) as file:
+    with open_table(table) as file:
         row = 1
         typed, all_names = TypedColumns(file.schema_arrow, table.media), file.schema_arrow.names
         rows = _MEDIA_ROWS if typed.has_media and columns is None else BATCH_ROWS
@@ -250,12 +250,13 @@ def _by_row(table: TableFile, start: int, column: int) -> Any:
     return lambda values: lambda row, size, name: row_place(place, start + row, column, size, name)
 
 
-def _open_parquet(table: TableFile) -> pq.ParquetFile:
+def open_table(table: TableFile) -> pq.ParquetFile:
+    """A Parquet table, opened. Raises BadInput when it is none."""
     try:
         # Read ahead by pages, not by whole row groups, which may be as large as the file.
         return pq.ParquetFile(table.path, pre_buffer=False, buffer_size=1 << 20)
     except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
+        reason = (str(error).splitlines() or [""])[0]
         raise BadInput(
             f"`{table.name}` is not a Parquet file: {reason}", "write the table again"
         ) from error

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from mmcli.core.errors import BadInput, UsageError
 from mmcli.core.types import PART_COLUMNS
-from mmcli.data.folders import BATCH_ROWS, printable
+from mmcli.data.folders import BATCH_ROWS, count_ignored, printable
 from mmcli.data.places import bytes_place, is_url, link_place
 from mmcli.data.schema import ValueColumn
 from mmcli.data.suffixes import modality_of
@@ -26,7 +26,6 @@ from mmcli.data.table_source import check_columns
 from mmcli.data.tar_members import Member, key_and_suffix, read_members
 
 _MAX_JSON_BYTES = 16_000_000
-_MAX_SUFFIXES = 500
 _Group = list[tuple[str, Member]]
 
 
@@ -119,7 +118,7 @@ class TarSource:
                 found = key_and_suffix(member.name)
                 self._digest.update(f"{printable(member.name)}\0{member.size}\n".encode())
                 if found is None:
-                    self._ignore(os.path.splitext(member.name)[1].lower())
+                    count_ignored(self.ignored, os.path.splitext(member.name)[1].lower())
                     continue
                 if found[0] != key and group:
                     self._take(number, key, group, stream)
@@ -169,7 +168,7 @@ class TarSource:
             if suffix in ("json", "cls"):
                 told = {**(told or {}), **_told(archive, suffix, member, stream)}
             elif modality is None or ("." in suffix and modality in chosen):
-                self._ignore(f".{suffix}" if suffix else "")
+                count_ignored(self.ignored, f".{suffix}" if suffix else "")
             elif modality in chosen:
                 names = (printable(chosen[modality][1].name), printable(member.name))
                 raise _two_members(archive, modality, *names, item_id)
@@ -257,12 +256,6 @@ class TarSource:
         theirs = f"{item_id}.json" if name == "told" else before[name].partition("#")[2]
         theirs = theirs.partition(":")[2] or theirs
         return _two_members(archive, "JSON" if name == "told" else name, theirs, mine, item_id)
-
-    def _ignore(self, suffix: str) -> None:
-        if suffix not in self.ignored and len(self.ignored) >= _MAX_SUFFIXES:
-            suffix = "other"
-        suffix = printable(suffix)
-        self.ignored[suffix] = self.ignored.get(suffix, 0) + 1
 
 
 def _open_archive(archive: str) -> BinaryIO:

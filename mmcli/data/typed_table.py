@@ -8,12 +8,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mmcli.core.errors import BadInput
 from mmcli.data.schema import CellColumn, Column, ValueColumn
 from mmcli.data.suffixes import TABLE_KINDS, split_suffix
-from mmcli.data.tables import TableFile, refuse_repeated_names
+from mmcli.data.tables import TableFile, open_table, refuse_repeated_names
 
 #: Rows read at a time: 32 MB of 512-d vectors.
 BATCH_ROWS = 16_384
@@ -31,7 +30,7 @@ class TypedTable:
         self.file = TableFile(Path(path), kind, str(path))
         self._columns: dict[str, Column] = {}
         if kind == "parquet":
-            self.schema = self._parquet().schema_arrow
+            self.schema = open_table(self.file).schema_arrow
             refuse_repeated_names(self.file, self.schema.names)
         else:
             self._learn(ValueColumn if kind == "jsonl" else CellColumn)
@@ -62,7 +61,7 @@ class TypedTable:
     def _parquet_batches(self, names: list[str]) -> Iterator[pa.Table]:
         row = 1
         try:
-            for batch in self._parquet().iter_batches(BATCH_ROWS, columns=names):
+            for batch in open_table(self.file).iter_batches(BATCH_ROWS, columns=names):
                 batch.validate(full=True)  # Parquet does not promise that texts are UTF-8
                 yield pa.Table.from_batches([batch]).select(names)
                 row += batch.num_rows
@@ -70,15 +69,6 @@ class TypedTable:
             reason = (str(error).splitlines() or [""])[0]
             raise BadInput(
                 f"{self.file.where(row)}: cannot be read: {reason}", "write the table again"
-            ) from error
-
-    def _parquet(self) -> pq.ParquetFile:
-        try:
-            return pq.ParquetFile(self.file.path, pre_buffer=False, buffer_size=1 << 20)
-        except (pa.ArrowException, OSError) as error:
-            reason = (str(error).splitlines() or [""])[0]
-            raise BadInput(
-                f"`{self.file.name}` is not a Parquet file: {reason}", "write the table again"
             ) from error
 
     def _learn(self, kind: type[ValueColumn] | type[CellColumn]) -> None:

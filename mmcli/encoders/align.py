@@ -7,7 +7,7 @@ and its first token is projected. Source: Jia et al. 2021, arXiv 2102.05918.
 from typing import Any
 
 from mmcli.core.types import EncoderCard
-from mmcli.encoders.cards import space_of
+from mmcli.encoders.cards import shared_card
 from mmcli.encoders.hub import fetch
 from mmcli.encoders.image_settings import HALF, picture_settings
 from mmcli.encoders.pictures import ImageBatch
@@ -17,7 +17,7 @@ from mmcli.encoders.text import TextEncoder
 from mmcli.encoders.text_tower import text_tower
 from mmcli.encoders.tokens import TokenBatch, Tokenizer
 from mmcli.encoders.towers import PictureTower, Ran, picture_tower
-from mmcli.encoders.weights import folder_sha256, open_model, settle, weight_files
+from mmcli.encoders.weights import open_model, settle
 from mmcli.engine.device import Placement
 from mmcli.engine.torch_stack import load_transformers
 
@@ -43,16 +43,7 @@ def load(
     # its depthwise layers add up few and small numbers, as EfficientNet-Lite0's: fp32 for pictures
     placement = Placement(placement.device, "float32") if picture else placement
     model = open_model(load_transformers().AlignModel, found.path, placement)
-    sha256 = folder_sha256(weight_files(found.path))
-    card = EncoderCard(
-        name=resolved.name,
-        modality=resolved.modality,
-        dim=int(model.config.projection_dim),
-        normalized=True,
-        space=space_of("align", sha256),
-        weights_sha256=sha256,
-        revision=found.revision,
-    )
+    card = shared_card(resolved, found, "align", int(model.config.projection_dim))
     if not picture:
         return _text(found.path, model, card, options, placement)
     net = settle(model.vision_model, placement, channels_last=True)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mmcli.core.types import EncoderCard
-from mmcli.encoders.cards import narrowed, space_of
+from mmcli.encoders.cards import narrowed, shared_card
 from mmcli.encoders.hub import fetch
 from mmcli.encoders.sound_tower import SoundBatch, SoundTower
 from mmcli.encoders.specs import EncoderOptions, ResolvedEncoder
@@ -24,11 +24,9 @@ from mmcli.encoders.text_tower import text_tower
 from mmcli.encoders.tokens import TokenBatch, Tokenizer
 from mmcli.encoders.towers import Ran
 from mmcli.encoders.weights import (
-    folder_sha256,
     from_pretrained,
     open_model,
     settle,
-    weight_files,
 )
 from mmcli.engine.device import Placement
 from mmcli.engine.torch_stack import load_torch, load_transformers
@@ -43,16 +41,7 @@ def load(
     """The tower of `resolved.modality`."""
     found = fetch(resolved)
     model = open_model(load_transformers().ClapModel, found.path, placement)
-    sha256 = folder_sha256(weight_files(found.path))
-    card = EncoderCard(
-        name=resolved.name,
-        modality=resolved.modality,
-        dim=int(model.config.projection_dim),
-        normalized=True,
-        space=space_of("clap", sha256),
-        weights_sha256=sha256,
-        revision=found.revision,
-    )
+    card = shared_card(resolved, found, "clap", int(model.config.projection_dim))
     if resolved.modality == "text":
         return _text(found.path, model, card, options, placement)
     return _sound(found.path, model, card, options, placement)

@@ -11,7 +11,7 @@ from typing import Any
 
 from mmcli.core.types import EncoderCard, Output, Prepared
 from mmcli.data.recipes import ImageRecipe
-from mmcli.encoders.cards import finished, narrowed, space_of
+from mmcli.encoders.cards import finished, narrowed, shared_card
 from mmcli.encoders.class_token import ClassTokenLayer
 from mmcli.encoders.hub import config_of, fetch
 from mmcli.encoders.image_settings import picture_settings
@@ -19,13 +19,12 @@ from mmcli.encoders.pictures import IMAGE_BATCH, ImageBatch, Pictures
 from mmcli.encoders.specs import EncoderOptions, ResolvedEncoder
 from mmcli.encoders.steady import steady
 from mmcli.encoders.text import TextEncoder, TextFeatures
+from mmcli.encoders.text_tower import layer_state
 from mmcli.encoders.tokens import TokenBatch, Tokenizer
 from mmcli.encoders.weights import (
-    folder_sha256,
     from_pretrained,
     settle,
     torch_dtype,
-    weight_files,
 )
 from mmcli.engine.attention import attention
 from mmcli.engine.device import Placement
@@ -112,16 +111,7 @@ def load(
         dtype=torch_dtype(placement),
         attn_implementation=attention(placement),
     )
-    sha256 = folder_sha256(weight_files(folder))
-    card = EncoderCard(
-        name=resolved.name,
-        modality=resolved.modality,
-        dim=int(model.config.projection_dim),
-        normalized=True,
-        space=space_of(kind.replace("_", "-"), sha256),
-        weights_sha256=sha256,
-        revision=found.revision,
-    )
+    card = shared_card(resolved, found, kind.replace("_", "-"), int(model.config.projection_dim))
     if resolved.modality == "image":
         return _image(folder, model, card, options, placement)
     return _text(folder, kind, model, card, options, placement)
@@ -167,13 +157,14 @@ def _text(
     model = settle(model, placement)
     config = model.config.text_config
     chinese = kind == "chinese_clip"
+    pooling = "cls" if chinese else "eos"
     most = int(config.max_position_embeddings)
     usual = min(_CHINESE_LENGTH, most) if chinese else most
     length = max(2, min(options.max_length or usual, most))
     want_layers = bool(options.layers)
     card = replace(
         card,
-        preprocessing={"max_length": length, "pooling": ["cls" if chinese else "eos"]},
+        preprocessing={"max_length": length, "pooling": [pooling]},
         prompts={"used": options.prompt} if options.prompt else {},
         sequence_dim=int(config.hidden_size),
         sequence_length=length,
@@ -189,22 +180,13 @@ def _text(
         pooled = steady(model.text_projection, states[:, 0] if chinese else out.pooler_output)
         return TextFeatures(batch, states, out.hidden_states if want_layers else None, pooled)
 
-    def project_layer(features: TextFeatures, layer: int) -> Any:
-        """The state of the token that the whole tower is read from: first or last."""
-        assert features.layers is not None, "load the encoder with options.layers"
-        states = features.layers[layer]
-        if chinese:
-            return states[:, 0]
-        last = features.batch.mask.sum(dim=1) - 1
-        return states.gather(1, last.view(-1, 1, 1).expand(-1, 1, states.shape[-1])).squeeze(1)
-
     return TextEncoder(
         card=narrowed(card, options),
         trunk_key=(card.weights_sha256, "text", placement, length, options.prompt, want_layers),
         tokenizer=Tokenizer(folder, length, options.prompt, placement.device),
         run=run,
         project=lambda features: features.pooled,
-        project_layer=project_layer,
+        project_layer=lambda features, layer: layer_state(features, layer, pooling),
         options=options,
         dtype=placement.dtype,
         network=model,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmcli.core.types import EncoderCard
-from mmcli.encoders.cards import space_of
+from mmcli.encoders.cards import shared_card
 from mmcli.encoders.hub import config_of, fetch
 from mmcli.encoders.image_settings import HALF, picture_settings
 from mmcli.encoders.naflex import FlexBatch, FlexPictures
@@ -21,7 +21,7 @@ from mmcli.encoders.text import TextEncoder
 from mmcli.encoders.text_tower import text_tower
 from mmcli.encoders.tokens import TokenBatch, Tokenizer
 from mmcli.encoders.towers import PictureTower, Ran, picture_tower
-from mmcli.encoders.weights import folder_sha256, open_model, settle, weight_files
+from mmcli.encoders.weights import open_model, settle
 from mmcli.engine.device import Placement
 from mmcli.engine.torch_stack import load_torch, load_transformers
 
@@ -38,16 +38,7 @@ def load(
     # fixed-size checkpoints of SigLIP 2 say `siglip` of themselves, NaFlex ones `siglip2`
     kind = str(config_of(folder, "config.json")["model_type"])
     model = open_model(getattr(load_transformers(), _MODELS[kind]), folder, placement)
-    sha256 = folder_sha256(weight_files(folder))
-    card = EncoderCard(
-        name=resolved.name,
-        modality=resolved.modality,
-        dim=0,
-        normalized=True,
-        space=space_of(kind, sha256),
-        weights_sha256=sha256,
-        revision=found.revision,
-    )
+    card = shared_card(resolved, found, kind, 0)  # each tower says how wide it is
     if resolved.modality == "text":
         return _text(folder, model, card, options, placement)
     if kind == "siglip2":

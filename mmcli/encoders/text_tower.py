@@ -48,14 +48,6 @@ def text_tower(
             ran = run(batch)
         return TextFeatures(batch, ran.states, kept or None, ran.pooled)
 
-    def project_layer(features: TextFeatures, layer: int) -> Any:
-        assert features.layers is not None, "load the encoder with options.layers"
-        states = features.layers[layer]
-        if pooling != "eos":
-            return states[:, 0 if pooling == "cls" else -1]
-        last = features.batch.mask.sum(dim=1) - 1
-        return states.gather(1, last.view(-1, 1, 1).expand(-1, 1, states.shape[-1])).squeeze(1)
-
     return TextEncoder(
         card=narrowed(card, options),
         trunk_key=(
@@ -65,9 +57,19 @@ def text_tower(
         tokenizer=tokenizer,
         run=trunk,
         project=lambda features: features.pooled,
-        project_layer=project_layer,
+        project_layer=lambda features, layer: layer_state(features, layer, pooling),
         options=options,
         dtype=placement.dtype,
         budget=TOKEN_BUDGET,
         network=network,
     )
+
+
+def layer_state(features: TextFeatures, layer: int, pooling: str) -> Any:
+    """The states `(rows, width)` in an inner layer of the token that `pooling` reads."""
+    assert features.layers is not None, "load the encoder with options.layers"
+    states = features.layers[layer]
+    if pooling != "eos":
+        return states[:, 0 if pooling == "cls" else -1]
+    last = features.batch.mask.sum(dim=1) - 1
+    return states.gather(1, last.view(-1, 1, 1).expand(-1, 1, states.shape[-1])).squeeze(1)

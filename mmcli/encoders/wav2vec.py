@@ -16,7 +16,7 @@ import numpy as np
 
 from mmcli.core.types import EncoderCard, Output, Prepared
 from mmcli.data.recipes import AudioRecipe, Waveform
-from mmcli.encoders.cards import finished, narrowed, space_of
+from mmcli.encoders.cards import mean_over_windows, narrowed, space_of
 from mmcli.encoders.hub import config_of, fetch, processor_part
 from mmcli.encoders.sound import RECIPE, at_rate
 from mmcli.encoders.specs import EncoderOptions, ResolvedEncoder
@@ -115,11 +115,7 @@ class WaveEncoder:
         return {**kept, None: out}
 
     def head(self, features: States, *, sequence: bool = False, layer: int | None = None) -> Output:
-        torch = load_torch()
-        rows = [torch.cat([w[layer].float() for w in windows]) for windows in features.rows]
-        pooled = torch.stack([states.mean(dim=0) for states in rows])
-        dim = None if layer is not None else self.options.dim
-        return Output(finished(pooled, dim, False), rows if sequence else None)
+        return mean_over_windows(features.rows, self.options, sequence, layer)
 
 
 def load(resolved: ResolvedEncoder, options: EncoderOptions, placement: Placement) -> WaveEncoder:

@@ -16,7 +16,7 @@ import numpy as np
 from mmcli.core.errors import BadInput
 from mmcli.core.types import EncoderCard, Output, Prepared
 from mmcli.data.recipes import AudioRecipe, Waveform
-from mmcli.encoders.cards import finished, narrowed, space_of
+from mmcli.encoders.cards import mean_over_windows, narrowed, space_of
 from mmcli.encoders.ctranslate import read_ctranslate2
 from mmcli.encoders.hub import fetch
 from mmcli.encoders.sound import RATE_HZ, RECIPE, at_16_khz
@@ -137,11 +137,7 @@ class WhisperEncoder:
     def head(
         self, features: SpeechFeatures, *, sequence: bool = False, layer: int | None = None
     ) -> Output:
-        torch = load_torch()
-        rows = [torch.cat([w[layer].float() for w in windows]) for windows in features.rows]
-        pooled = torch.stack([states.mean(dim=0) for states in rows])
-        dim = None if layer is not None else self.options.dim
-        return Output(finished(pooled, dim, False), rows if sequence else None)
+        return mean_over_windows(features.rows, self.options, sequence, layer)
 
 
 def _filled(mels: Any) -> Any:

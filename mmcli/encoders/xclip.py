@@ -9,7 +9,7 @@ from typing import Any
 
 from mmcli.core.types import EncoderCard
 from mmcli.data.recipes import VideoRecipe
-from mmcli.encoders.cards import space_of
+from mmcli.encoders.cards import shared_card
 from mmcli.encoders.clips import VIDEO_BATCH, ClipBatch, Clips, frames_of
 from mmcli.encoders.hub import fetch
 from mmcli.encoders.image_settings import picture_settings
@@ -20,7 +20,7 @@ from mmcli.encoders.text_tower import text_tower
 from mmcli.encoders.tokens import TokenBatch, Tokenizer
 from mmcli.encoders.towers import PictureTower, Ran, picture_tower
 from mmcli.encoders.videomae import FRAME_DEFAULTS
-from mmcli.encoders.weights import folder_sha256, open_model, settle, weight_files
+from mmcli.encoders.weights import open_model, settle
 from mmcli.engine.device import Placement
 from mmcli.engine.torch_stack import load_transformers
 
@@ -31,16 +31,7 @@ def load(
     """The tower of `resolved.modality`."""
     found = fetch(resolved)
     model = open_model(load_transformers().XCLIPModel, found.path, placement)
-    sha256 = folder_sha256(weight_files(found.path))
-    card = EncoderCard(
-        name=resolved.name,
-        modality=resolved.modality,
-        dim=int(model.config.projection_dim),
-        normalized=True,
-        space=space_of("xclip", sha256),
-        weights_sha256=sha256,
-        revision=found.revision,
-    )
+    card = shared_card(resolved, found, "xclip", int(model.config.projection_dim))
     if resolved.modality == "text":
         return _text(found.path, model, card, options, placement)
     model.text_model = model.text_projection = model.prompts_generator = None

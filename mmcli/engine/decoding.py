@@ -142,7 +142,12 @@ class DecodePool:
         return results, read_s, decode_s
 
     def close(self) -> None:
-        """Stop the workers without waiting for work that nobody wants any more."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
-        for process in (getattr(self._executor, "_processes", None) or {}).values():
-            process.terminate()
+        """Stop the workers."""
+        stop(self._executor)
+
+
+def stop(executor: Executor) -> None:
+    """Stop its processes without waiting for work that nobody wants any more."""
+    executor.shutdown(wait=False, cancel_futures=True)
+    for process in (getattr(executor, "_processes", None) or {}).values():
+        process.terminate()

@@ -13,7 +13,7 @@ from multiprocessing import get_context
 
 from mmcli.data.decode import PartTask
 from mmcli.data.probes import PartFacts, Probing, probe_parts
-from mmcli.engine.decoding import start_worker
+from mmcli.engine.decoding import start_worker, stop
 
 #: Parts handed to a process at once, and such lists waiting at most, for each process.
 _CHUNK = 64
@@ -79,7 +79,5 @@ class _Pool:
                     yield PartFacts(task.row, task.modality, "crashed", message)
 
     def close(self) -> None:
-        """Stop without waiting for what nobody wants any more."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
-        for process in (getattr(self._executor, "_processes", None) or {}).values():
-            process.terminate()
+        """Stop the processes."""
+        stop(self._executor)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
+from mmcli.engine.autocast import autocast
 from mmcli.engine.members import Members
 from mmcli.fusion.inputs import Inputs, Rows
 from mmcli.fusion.objective import Objective
@@ -173,9 +174,7 @@ class Field:
     def _loss(
         self, entry: Entry, x: Any, valid: Any, present: Tensor, target: Tensor, rows: Rows
     ) -> Tensor:
-        device = self.device.partition(":")[0]
-        low = getattr(torch, self.dtype)
-        with torch.autocast(device, low, enabled=low != torch.float32):
+        with autocast(self.device, self.dtype):
             found = self.model[entry.name](x, present, valid)
         if not entry.experts:
             losses = self.objective.row_losses(found.output, target)

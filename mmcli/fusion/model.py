@@ -3,7 +3,6 @@
 Knows the files of a model; nothing about how it was trained, and nothing about splits.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from mmcli.fusion.objective import Objective
 from mmcli.fusion.registry import METHODS, FusionSpec
 from mmcli.store.hashes import check_files
 from mmcli.store.manifest import file_path, read_manifest
+from mmcli.store.strict_json import read_object
 from mmcli.store.tensors import load_tensors
 
 KIND = "mmcli.model"
@@ -56,7 +56,8 @@ class FusionModel:
         path = Path(path)
         manifest = read_manifest(path, KIND)
         check_files(path, manifest, mode=verify)
-        config = _config(path, manifest)
+        file = file_path(path, str(manifest.get("config", "config.json")))
+        config = read_object(file, "a model", _AGAIN)
         if config.get("kind") != TASK:
             raise BadInput(
                 f"`{path}` is a model of kind `{config.get('kind')}`, not a fusion",
@@ -141,17 +142,6 @@ def probabilities(
         return np.concatenate(found)
     width = () if objective.kind == "number" else (objective.n_classes,)
     return np.zeros((0, *width))
-
-
-def _config(path: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    file = file_path(path, str(manifest.get("config", "config.json")))
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadInput(f"`{file}` cannot be read", _AGAIN) from error
-    if not isinstance(config, dict):
-        raise BadInput(f"`{file}` does not describe a model", _AGAIN)
-    return config
 
 
 def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 from mmcli.index.layout import generation_of, open_index, own_entries, remove_entry
 from mmcli.store.atomic import TEMPORARY, DirectoryLock
 from mmcli.store.manifest import STATE, file_record, write_manifest
+from mmcli.store.slugs import generation_name
 
 
 class IndexChange:
@@ -52,7 +53,7 @@ class IndexChange:
 
     def name(self, stem: str, suffix: str = "") -> str:
         """The name of a file or folder of this change: `index.g3.faiss`."""
-        return f"{stem}.g{self.generation}{suffix}"
+        return generation_name(stem, self.generation, suffix)
 
     def commit(self, content: Mapping[str, Any], drop: Iterable[str] = ()) -> dict[str, Any]:
         """Write a manifest of this content over every file; then drop old files.

@@ -17,6 +17,7 @@ from mmcli.core.errors import BadInput
 from mmcli.store.atomic import DirectoryLock, disk_errors, write_bytes
 from mmcli.store.hashes import check_files
 from mmcli.store.manifest import MANIFEST, STATE, file_record, read_manifest, write_manifest
+from mmcli.store.slugs import generation_name
 
 FORMAT = "mmcli.index/1"
 _OURS = re.compile(
@@ -109,7 +110,7 @@ class IndexWriter:
 
     def name(self, stem: str, suffix: str = "") -> str:
         """The name of a file or folder in this generation: `index.faiss`, `index.g1.faiss`."""
-        return f"{stem}.g{self.generation}{suffix}" if self.generation else f"{stem}{suffix}"
+        return generation_name(stem, self.generation, suffix)
 
     def commit(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
         """Write the manifest over every file of this generation; drop what it does not name."""

@@ -4,8 +4,9 @@ Pure numpy. A class that no row has does not count in a mean over classes: it co
 zero that says nothing about the predictions.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +46,20 @@ def class_scores(counts: ClassCounts) -> dict[str, Floats]:
         "recall": _ratio(counts.correct, counts.support),
         "f1": _ratio(2 * counts.correct, counts.support + counts.predicted),
     }
+
+
+def class_table(labels: Sequence[str], counts: ClassCounts) -> list[dict[str, Any]]:
+    """A row a class: its name, the rows that have it, those that got it, and `class_scores`."""
+    scores = class_scores(counts)
+    return [
+        {
+            "class": label,
+            "rows": int(counts.support[i]),
+            "predicted": int(counts.predicted[i]),
+            **{name: float(values[i]) for name, values in scores.items()},
+        }
+        for i, label in enumerate(labels)
+    ]
 
 
 def overall_scores(counts: ClassCounts) -> dict[str, float]:

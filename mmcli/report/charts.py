@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmcli.report.page import number, text
+from mmcli.report.scale import Scale, scale_over
 
 _WIDTH, _HEIGHT = 640, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 26, 34
@@ -39,7 +40,7 @@ def line_chart(series: Sequence[Series], x_label: str = "", y_label: str = "") -
     points = [point for _, found in curves for point in found]
     if not points:
         return '<p class="note">nothing to draw</p>\n'
-    xs, ys = _scale([p[0] for p in points]), _scale([p[1] for p in points])
+    xs, ys = (scale_over(min(values), max(values)) for values in zip(*points, strict=True))
     parts = [_axes(xs, ys, x_label, y_label)]
     for i, (_, found) in enumerate(curves):
         if not found:
@@ -96,28 +97,15 @@ def _finite(series: Series) -> list[tuple[float, float]]:
     ]
 
 
-def _scale(values: Sequence[float]) -> tuple[float, float, float]:
-    """Lowest and highest value of an axis and the step of its ticks, at round numbers."""
-    low, high = min(values), max(values)
-    if low == high:
-        low, high = low - 0.5 * (abs(low) or 1.0), high + 0.5 * (abs(high) or 1.0)
-    rough = (high - low) / 4
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * 0.999)
-    return math.floor(low / step) * step, math.ceil(high / step) * step, step
-
-
-def _axes(
-    xs: tuple[float, float, float], ys: tuple[float, float, float], x_label: str, y_label: str
-) -> str:
+def _axes(xs: Scale, ys: Scale, x_label: str, y_label: str) -> str:
     parts = []
-    for value in _ticks(ys):
+    for value in ys.ticks():
         y = _y(ys, value)
         parts.append(
             f'<path d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}" stroke="var(--line)"/>'
             f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.4g}</text>'
         )
-    for value in _ticks(xs):
+    for value in xs.ticks():
         x, y = _x(xs, value), _HEIGHT - _BOTTOM + 16
         parts.append(f'<text x="{x:.1f}" y="{y}" text-anchor="middle">{value:.6g}</text>')
     parts.append(
@@ -127,18 +115,12 @@ def _axes(
     return "".join(parts)
 
 
-def _ticks(scale: tuple[float, float, float]) -> list[float]:
-    low, high, step = scale
-    return [low + i * step for i in range(round((high - low) / step) + 1)]
+def _x(scale: Scale, value: float) -> float:
+    return _LEFT + scale.share(value) * (_WIDTH - _LEFT - _RIGHT)
 
 
-def _x(scale: tuple[float, float, float], value: float) -> float:
-    return _LEFT + (value - scale[0]) / (scale[1] - scale[0]) * (_WIDTH - _LEFT - _RIGHT)
-
-
-def _y(scale: tuple[float, float, float], value: float) -> float:
-    share = (value - scale[0]) / (scale[1] - scale[0])
-    return _HEIGHT - _BOTTOM - share * (_HEIGHT - _TOP - _BOTTOM)
+def _y(scale: Scale, value: float) -> float:
+    return _HEIGHT - _BOTTOM - scale.share(value) * (_HEIGHT - _TOP - _BOTTOM)
 
 
 def _svg(width: int, height: int, parts: Sequence[str], label: str) -> str:

@@ -9,7 +9,7 @@ in `report/charts.py`, pictures and recordings in `report/media.py`.
     ])
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -109,6 +109,17 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
         f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n'
         f"<tbody>\n{body}</tbody>\n</table></div>\n"
     )
+
+
+def rows_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A table with a column for every name that any row has."""
+    names = columns_of(rows)
+    return table(names, [[row.get(name) for name in names] for row in rows])
+
+
+def columns_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The names that any row has, in the order in which they come up."""
+    return list(dict.fromkeys(name for row in rows for name in row))
 
 
 def side_by_side(blocks: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from mmcli.report.page import text
 from mmcli.report.plane import Plane, drawing
+from mmcli.report.scale import Scale
 
 #: Height of the bars under the diagram that say how many rows each bin has.
 _BARS = 60
@@ -26,7 +27,7 @@ def reliability_chart(curves: Sequence[ReliabilityCurve]) -> str:
 
     Bars below share one scale: the rows of each bin of each curve, as shares of the largest.
     """
-    plane = Plane(0.0, 1.0, 0.2)
+    plane = Plane(Scale(0.0, 1.0, 0.2))
     parts = [plane.axes("stated probability", "share that came true")]
     most = max((n for curve in curves for n in curve.rows), default=0)
     if not most:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 
 from mmcli.report.page import number
-from mmcli.report.plane import plane_over
+from mmcli.report.scale import scale_over
 
 _WIDTH, _HEIGHT, _SIDE, _TOP, _BOTTOM = 640, 220, 40, 24, 34
 #: Bars between two ticks of the axis, with few rows and with many.
@@ -22,7 +22,7 @@ def residual_histogram(residuals: Sequence[float]) -> str:
     found = [float(value) for value in residuals if math.isfinite(value)]
     if not found:
         return '<p class="note">nothing to draw</p>\n'
-    axis = plane_over(min(0.0, *found), max(0.0, *found))
+    axis = scale_over(min(0.0, *found), max(0.0, *found))
     bars = _MANY_BARS if len(found) >= _MANY_ROWS else _FEW_BARS
     width = axis.step / bars
     counts = [0] * round((axis.high - axis.low) / width)
@@ -32,7 +32,7 @@ def residual_histogram(residuals: Sequence[float]) -> str:
     floor = _HEIGHT - _BOTTOM
 
     def place(value: float) -> float:
-        return _SIDE + (value - axis.low) / (axis.high - axis.low) * (_WIDTH - 2 * _SIDE)
+        return _SIDE + axis.share(value) * (_WIDTH - 2 * _SIDE)
 
     parts = []
     for i, count in enumerate(counts):
@@ -43,11 +43,10 @@ def residual_histogram(residuals: Sequence[float]) -> str:
             f' height="{height:.1f}" fill="var(--bar)" opacity="0.75"/>'
         )
     parts.append(f'<path d="M{_SIDE} {floor}H{_WIDTH - _SIDE}" stroke="var(--line)"/>')
-    for i in range(round((axis.high - axis.low) / axis.step) + 1):
-        value = axis.low + i * axis.step
-        shown = f"{value:.4g}" if abs(value) > axis.step / 1000 else "0"
+    for tick in axis.ticks():
         parts.append(
-            f'<text x="{place(value):.1f}" y="{floor + 16}" text-anchor="middle">{shown}</text>'
+            f'<text x="{place(tick):.1f}" y="{floor + 16}" text-anchor="middle">'
+            f"{axis.shown(tick)}</text>"
         )
     mean = sum(found) / len(found)
     for value, colour, dash in ((0.0, "var(--dim)", "5 4"), (mean, "var(--c1)", "none")):

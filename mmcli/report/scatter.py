@@ -2,8 +2,25 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from mmcli.report.page import figure
 from mmcli.report.plane import drawing, plane_over
+
+MOST_POINTS = 2000
+
+
+def predicted_figure(truth: NDArray[Any], predicted: NDArray[Any]) -> str:
+    """Predicted values over true ones in a frame; of many, some that are spread evenly."""
+    rows = np.arange(len(truth))
+    if len(rows) > MOST_POINTS:
+        rows = np.linspace(0, len(truth) - 1, MOST_POINTS).astype(np.int64)
+    of = "" if len(rows) == len(truth) else f" of {len(truth)}"
+    chart = scatter_chart(truth[rows].tolist(), predicted[rows].tolist(), "true", "predicted")
+    return figure(chart, f"{len(rows)}{of} rows")
 
 
 def scatter_chart(x: Sequence[float], y: Sequence[float], x_label: str, y_label: str) -> str:

@@ -22,6 +22,7 @@ from mmcli.store.manifest import (
     read_manifest,
     write_manifest,
 )
+from mmcli.store.slugs import generation_name
 from mmcli.store.survey import differences
 
 CHECKPOINT = "checkpoint"
@@ -123,7 +124,7 @@ class ArtifactWriter:
 
     def name(self, stem: str, suffix: str) -> str:
         """The name of a file in this generation: `model.safetensors`, `model.g1.safetensors`."""
-        return f"{stem}.g{self.generation}{suffix}" if self.generation else f"{stem}{suffix}"
+        return generation_name(stem, self.generation, suffix)
 
     def file(self, stem: str, suffix: str) -> Path:
         """Where to write a file that the manifest shall name."""

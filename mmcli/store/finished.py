@@ -13,6 +13,7 @@ from mmcli.store.atomic import atomic_file
 from mmcli.store.manifest import MANIFEST, file_record
 from mmcli.store.parquet import open_parquet, read_rows
 from mmcli.store.records import FAILURE_SCHEMA, ShardRecord
+from mmcli.store.slugs import generation_name
 
 
 def shard_files(path: Path, records: Sequence[ShardRecord], generation: int) -> dict[str, Any]:
@@ -26,7 +27,7 @@ def shard_files(path: Path, records: Sequence[ShardRecord], generation: int) -> 
         if (record.index, record.start) != (expected, position):
             raise RuntimeError(f"shard {expected} at row {position} was not written")
         position += record.rows
-    failures = "failures" + (f".g{generation}" if generation else "") + ".parquet"
+    failures = generation_name("failures", generation, ".parquet")
     _merge_failures(path, failures, records)
     files = {n: kept for r in records for n, kept in r.files.items() if n != r.failures}
     files[failures] = file_record(path / failures)

@@ -3,7 +3,7 @@
 Knows nothing about what the rows mean.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -43,6 +43,25 @@ def read_rows(file: pq.ParquetFile, path: Path, columns: Sequence[str] | None = 
         return file.read(None if columns is None else list(columns))
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from error
+
+
+def in_schema(
+    table: pa.Table, schema: pa.Schema, refused: Callable[[pa.Field, pa.DataType], Exception]
+) -> pa.Table:
+    """The same rows in the columns of `schema`, null where there is none of that name.
+
+    Raises what `refused` makes of a field, and of the type of the column that cannot be cast to it.
+    """
+    columns = []
+    for field in schema:
+        if field.name not in table.column_names:
+            columns.append(pa.nulls(len(table), field.type))
+            continue
+        try:
+            columns.append(table[field.name].cast(field.type))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise refused(field, table[field.name].type) from error
+    return pa.table(columns, schema=schema)
 
 
 def _damaged(path: Path, error: Exception) -> BadInput:

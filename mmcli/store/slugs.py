@@ -1,4 +1,4 @@
-"""The file name of an embedding key. Knows nothing about files."""
+"""The names of files: of an embedding key, of a generation. Knows nothing about files."""
 
 import hashlib
 import re
@@ -30,3 +30,8 @@ def key_of(slug: str) -> str:
             if slug_of(key) == slug:
                 return key
     return slug
+
+
+def generation_name(stem: str, generation: int, suffix: str = "") -> str:
+    """A file or folder as one generation has it: `index.faiss`, later `index.g1.faiss`."""
+    return f"{stem}.g{generation}{suffix}" if generation else f"{stem}{suffix}"

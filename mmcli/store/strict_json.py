@@ -3,7 +3,10 @@
 import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from mmcli.core.errors import BadInput
 
 
 def plain(value: Any) -> Any:
@@ -15,6 +18,20 @@ def plain(value: Any) -> Any:
     if hasattr(value, "item"):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def read_object(path: Path, what: str, hint: str) -> dict[str, Any]:
+    """The JSON object in a file that should describe `what`.
+
+    Raises BadInput, with this hint, when it cannot be read or holds something else.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadInput(f"`{path}` cannot be read", hint) from error
+    if not isinstance(found, dict):
+        raise BadInput(f"`{path}` does not describe {what}", hint)
+    return found
 
 
 def json_text(value: Any) -> str:

@@ -105,27 +105,33 @@ def survey(path: Path) -> Found:
 
 
 def _manifest(path: Path) -> tuple[dict[str, Any], str]:
-    try:
-        manifest, complaint = inspect_manifest(path)
-    except BadInput as error:
-        if b'"mmcli.store/' not in (path / MANIFEST).read_bytes():
-            raise
-        return {"format": FORMAT}, error.message
+    manifest, damaged = _inspected(path, MANIFEST, b'"mmcli.store/')
+    if manifest is None:
+        return {"format": FORMAT}, damaged
     if kind_of(manifest) != KIND:
         read_manifest(path, KIND)  # says what it is
-    return manifest, f"`{path / MANIFEST}` {complaint}" if complaint else ""
+    return manifest, damaged
 
 
 def _state(path: Path) -> tuple[dict[str, Any] | None, str]:
+    state, damaged = _inspected(path, STATE, b'"mmcli.store-state/')
+    if state is not None and state.get("format") != STATE_FORMAT:
+        raise BadInput(f"`{path / STATE}` was not written by this mmcli", "choose another `-o`")
+    return state, damaged
+
+
+def _inspected(path: Path, name: str, mark: bytes) -> tuple[dict[str, Any] | None, str]:
+    """A manifest or state, and what is wrong with it; None for one that cannot be read.
+
+    Raises BadInput when it cannot be read and does not hold the mark of ours either.
+    """
     try:
-        state, complaint = inspect_manifest(path, STATE)
+        found, complaint = inspect_manifest(path, name)
     except BadInput as error:
-        if b'"mmcli.store-state/' not in (path / STATE).read_bytes():
+        if mark not in (path / name).read_bytes():
             raise
         return None, error.message
-    if state.get("format") != STATE_FORMAT:
-        raise BadInput(f"`{path / STATE}` was not written by this mmcli", "choose another `-o`")
-    return state, f"`{path / STATE}` {complaint}" if complaint else ""
+    return found, f"`{path / name}` {complaint}" if complaint else ""
 
 
 def check_same(

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mmcli.engine.autocast import autocast
 from mmcli.engine.parts import PartReader, Pending
 from mmcli.fusion.field import TIE_BREAK, dropped
 from mmcli.fusion.inputs import Rows
@@ -126,8 +127,7 @@ class EndToEnd:
         return losses
 
     def autocast(self) -> Any:
-        low = getattr(torch, self.dtype)
-        return torch.autocast(self.device.partition(":")[0], low, enabled=low != torch.float32)
+        return autocast(self.device, self.dtype)
 
     def score(self) -> float:
         """How good it is on the validation rows; NaN where there are none."""

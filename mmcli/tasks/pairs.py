@@ -16,7 +16,6 @@ from mmcli.align import losses
 from mmcli.align.torch_tower import TorchTower, unit
 from mmcli.align.tower import Tower as Head
 from mmcli.core.types import Encoder, Prepared
-from mmcli.engine.batching import padded_length
 from mmcli.tasks.towers import Tower
 
 #: Below this a square root passes no gradient on: at zero it would have no end.
@@ -60,11 +59,8 @@ class LiveTower(Tower):
 
     def forward(self, rows: Sequence[Prepared]) -> dict[str, Tensor]:  # type: ignore[override]
         """Pooled vectors `(rows, dim)` a key, in order."""
-        encoder = self.encoder[0]
-        device = next(self.network.parameters()).device.type
-        with torch.autocast(device, enabled=torch.is_autocast_enabled(device) and not self.exact):
-            longest = max(rows, key=lambda row: row.length)
-            features = encoder.trunk(encoder.collate(rows, padded_length([longest])))
+        with self.precision():
+            features = self.features(rows)
             return {key: r.head(features).pooled.float() for key, r in self.readers[0].items()}
 
 

@@ -20,6 +20,7 @@ from mmcli.align.contrastive import ahead
 from mmcli.align.features import Features, Rows, subset
 from mmcli.align.scoring import score_vectors
 from mmcli.core.types import Prepared
+from mmcli.engine.autocast import autocast
 from mmcli.engine.parts import PartReader
 from mmcli.tasks.pairs import PairNetwork
 from mmcli.tasks.pairs_losses import Weights, judged, pair_losses
@@ -270,5 +271,4 @@ class PairLearning:
         return torch.Generator(self.device).manual_seed(self.seed)
 
     def _autocast(self) -> Any:
-        low = getattr(torch, self.dtype)
-        return torch.autocast(self.device.partition(":")[0], low, enabled=low != torch.float32)
+        return autocast(self.device, self.dtype)

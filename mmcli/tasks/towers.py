@@ -58,15 +58,25 @@ class Tower(nn.Module):
         self, rows: Sequence[Prepared], layers: Sequence[int | None], sequence: bool
     ) -> dict[int | None, Any]:
         """For each wanted layer (None: the output) what its head gives of the rows, in order."""
-        encoder = self.encoder[0]
-        device = next(self.network.parameters()).device.type
-        with torch.autocast(device, enabled=torch.is_autocast_enabled(device) and not self.exact):
-            longest = max(rows, key=lambda row: row.length)
-            features = encoder.trunk(encoder.collate(rows, padded_length([longest])))
+        with self.precision():
+            features = self.features(rows)
             return {
-                layer: encoder.head(features, sequence=sequence and layer is None, layer=layer)
+                layer: self.encoder[0].head(
+                    features, sequence=sequence and layer is None, layer=layer
+                )
                 for layer in layers
             }
+
+    def precision(self) -> Any:
+        """The run's autocast, or none where the tower is exact."""
+        device = next(self.network.parameters()).device.type
+        return torch.autocast(device, enabled=torch.is_autocast_enabled(device) and not self.exact)
+
+    def features(self, rows: Sequence[Prepared]) -> Any:
+        """What the encoder's trunk gives of a batch, padded to the longest of its rows."""
+        encoder = self.encoder[0]
+        longest = max(rows, key=lambda row: row.length)
+        return encoder.trunk(encoder.collate(rows, padded_length([longest])))
 
 
 class TowersAndFusion(nn.Module):

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmcli.data.answers import Targets
+from mmcli.engine.autocast import autocast
 from mmcli.engine.torch_stack import load_torch
 from mmcli.tasks.vqa_tokens import Asked, Rows, blocks
 
@@ -32,11 +33,7 @@ class Run:
 
     def autocast(self) -> Any:
         """The precision of the forward pass."""
-        return torch.autocast(
-            self.device.partition(":")[0],
-            dtype=getattr(torch, self.dtype),
-            enabled=self.dtype != "float32",
-        )
+        return autocast(self.device, self.dtype)
 
 
 class VqaMethod:

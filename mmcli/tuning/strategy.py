@@ -4,7 +4,7 @@ Networks are changed in place, since encoders hold references to them. Names on 
 network whose layers are not wrapped. Knows nothing about encoders, losses or optimisers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,12 @@ from mmcli.tuning.selection import thawed
 __all__ = ["StrategyOptions", "Tuned", "apply", "fitting", "restore"]
 #: Says, on a network that something was added to, by which strategy.
 _MARK = "_tuned_by"
+
+
+def count_numbers(network: nn.Module, learned: Iterable[str]) -> tuple[int, int]:
+    """How many numbers the learned of its parameters hold, and how many there are in all."""
+    sizes = {name: p.numel() for name, p in network.named_parameters()}
+    return sum(sizes[name] for name in learned), sum(sizes.values())
 
 
 @dataclass
@@ -48,8 +54,7 @@ class Tuned:
     @property
     def counts(self) -> tuple[int, int]:
         """How many numbers learn, and how many there are in all."""
-        sizes = {name: p.numel() for name, p in self.network.named_parameters()}
-        return sum(sizes[name] for name in self.trainable), sum(sizes.values())
+        return count_numbers(self.network, self.trainable)
 
     def at_epoch(self, epoch: int, epochs: int) -> None:
         """Freeze what has not thawed in this epoch, from 0, of so many; `gradual` alone does."""

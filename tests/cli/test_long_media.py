@@ -11,7 +11,8 @@ import pytest
 
 from mmcli.store.reader import Store
 from mmcli.workflows.extract.plan import ExtractConfig
-from mmcli.workflows.extract.run import Listeners, extract
+from mmcli.workflows.extract.run import extract
+from mmcli.workflows.listeners import Listeners
 from tests.conftest import Run, picture, recording
 from tests.crashing import shard_bytes
 from tests.films import film, flat

@@ -10,7 +10,8 @@ import pytest
 
 from mmcli.core.errors import BadInput
 from mmcli.workflows.extract.plan import ExtractConfig
-from mmcli.workflows.extract.run import Listeners, extract
+from mmcli.workflows.extract.run import extract
+from mmcli.workflows.listeners import Listeners
 from tests.conftest import picture, recording
 from tests.crashing import shard_bytes
 

@@ -19,7 +19,7 @@ from mmcli.workflows.few_shot.data import Draw, Rows
 from mmcli.workflows.few_shot.predict import predict_few_shot, split_file_of
 from mmcli.workflows.few_shot.report import ladder_rows
 from mmcli.workflows.few_shot.run import plan, run, run_on_store
-from mmcli.workflows.finetune.config import Listeners
+from mmcli.workflows.listeners import Listeners
 from mmcli.workflows.runs import compare_runs
 from tests.evaluate.small_stores import unit, write_store
 from tests.few_shot.making import CLASSES, cloud_store, clouds, told

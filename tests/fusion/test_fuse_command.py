@@ -12,7 +12,8 @@ from mmcli.data.labels import LabelOptions
 from mmcli.store.reader import Store
 from mmcli.workflows.fuse.data import FuseDataConfig
 from mmcli.workflows.fuse.fit import FuseOptions
-from mmcli.workflows.fuse.train import FuseConfig, Listeners, train_fusion
+from mmcli.workflows.fuse.train import FuseConfig, train_fusion
+from mmcli.workflows.listeners import Listeners
 from tests.fusion.making import bits, everything, splits, write_store, xor_store
 
 

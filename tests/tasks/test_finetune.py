@@ -18,8 +18,8 @@ from mmcli.store.manifest import read_manifest
 from mmcli.store.tensors import load_tensors
 from mmcli.workflows.extract.plan import ExtractConfig
 from mmcli.workflows.extract.run import extract
-from mmcli.workflows.finetune.config import Listeners
 from mmcli.workflows.finetune.run import finetune
+from mmcli.workflows.listeners import Listeners
 from mmcli.workflows.merge import MergeConfig, merge
 from mmcli.workflows.predict.one import predict_one
 from mmcli.workflows.predict.run import PredictConfig, predict

@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
+from mmcli.core.errors import BadInput
 from mmcli.data.labels import LabelOptions
 from mmcli.fusion.objective import objective_for
 from mmcli.fusion.registry import METHODS
 from mmcli.metrics.choice import measures_for
 from mmcli.store.reader import Store
 from mmcli.workflows.finetune.curve import learning_curve, share_rows
+from mmcli.workflows.finetune.retraining import FinishedRows
 from mmcli.workflows.fuse.data import FuseDataConfig, load_fuse_data
 from mmcli.workflows.fuse.fit import FitRun, FuseOptions
 from tests.fusion.making import bits, splits, write_store
@@ -70,3 +73,13 @@ def test_more_rows_are_better_and_what_is_known_is_not_trained_again(tmp_path: P
     del said[:]
     assert curve([0.05, 0.5], resume=True) == found[:2]
     assert said == []  # both were kept
+
+
+def test_finished_rows_are_read_again_and_a_cut_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "curve.json"
+    FinishedRows(path, resume=False).add("0.5", {"model": "é"})
+    assert FinishedRows(path, resume=True).rows == {"0.5": {"model": "é"}}
+    assert FinishedRows(path, resume=False).rows == {}
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(BadInput, match=r"curve\.json` cannot be read"):
+        FinishedRows(path, resume=True)

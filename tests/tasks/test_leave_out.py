@@ -15,11 +15,12 @@ from mmcli.fusion.objective import objective_for
 from mmcli.fusion.registry import METHODS
 from mmcli.metrics.choice import measures_for
 from mmcli.store.reader import Store
-from mmcli.workflows.finetune.config import FinetuneConfig, Listeners, TrickOptions
+from mmcli.workflows.finetune.config import FinetuneConfig, TrickOptions
 from mmcli.workflows.finetune.leave_out import leave_out, mean_row, turns_of
 from mmcli.workflows.finetune.run import finetune
 from mmcli.workflows.fuse.data import FuseData, FuseDataConfig, load_fuse_data
 from mmcli.workflows.fuse.fit import FitRun, FuseOptions
+from mmcli.workflows.listeners import Listeners
 from tests.fusion.making import bits, splits, write_store
 
 pytestmark = pytest.mark.usefixtures("few_resamples")

@@ -28,10 +28,11 @@ from mmcli.workflows.evaluate.retrieval import evaluate_retrieval
 from mmcli.workflows.evaluate.retrieval_config import RetrievalConfig
 from mmcli.workflows.extract.plan import ExtractConfig
 from mmcli.workflows.extract.run import extract
-from mmcli.workflows.finetune.config import FinetuneConfig, Listeners, TrickOptions
+from mmcli.workflows.finetune.config import FinetuneConfig, TrickOptions
 from mmcli.workflows.finetune.run import finetune
 from mmcli.workflows.index.build import build_index
 from mmcli.workflows.index.config import IndexConfig
+from mmcli.workflows.listeners import Listeners
 from tests.contracts import tiny_models
 from tests.fusion.making import write_store
 

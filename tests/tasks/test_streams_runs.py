@@ -19,9 +19,10 @@ from mmcli.store.verification import verify_directory
 from mmcli.tasks.streams_scores import compared
 from mmcli.workflows.data.synth import SynthConfig, synth
 from mmcli.workflows.evaluate.events import EventsConfig, evaluate_events
-from mmcli.workflows.finetune.config import FinetuneConfig, Listeners, TrickOptions
+from mmcli.workflows.finetune.config import FinetuneConfig, TrickOptions
 from mmcli.workflows.finetune.streams.predict import predict_streams
 from mmcli.workflows.finetune.streams.run import run as finetune
+from mmcli.workflows.listeners import Listeners
 from mmcli.workflows.predict.raw import RawPredict
 from tests.conftest import Run
 from tests.tasks.small_posts import tiny_clip

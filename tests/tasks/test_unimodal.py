@@ -19,9 +19,10 @@ from mmcli.tasks.end_to_end import EndToEnd
 from mmcli.tasks.sentiment import unimodal_columns
 from mmcli.tasks.towers import TowersAndFusion
 from mmcli.tuning.mixing import draw as blend
-from mmcli.workflows.finetune.config import FinetuneConfig, Listeners, TrickOptions
+from mmcli.workflows.finetune.config import FinetuneConfig, TrickOptions
 from mmcli.workflows.finetune.run import finetune
 from mmcli.workflows.fuse.data import FuseData, FuseDataConfig, load_fuse_data
+from mmcli.workflows.listeners import Listeners
 from tests.fusion.making import bits, splits, write_store
 from tests.tasks.small_posts import config_of, tiny_clip, write_posts
 

@@ -14,10 +14,11 @@ import pytest
 from mmcli.core.errors import BadInput, MmcliError, SpaceMismatch, UsageError
 from mmcli.store.manifest import read_manifest
 from mmcli.workflows.evaluate.predictions import PredictionsConfig
-from mmcli.workflows.finetune.config import Listeners, TrickOptions
+from mmcli.workflows.finetune.config import TrickOptions
 from mmcli.workflows.finetune.run import finetune
 from mmcli.workflows.finetune.vqa.evaluate import evaluate_vqa
 from mmcli.workflows.finetune.vqa.predict import predict_vqa
+from mmcli.workflows.listeners import Listeners
 from mmcli.workflows.predict.raw import RawPredict
 from mmcli.workflows.predict.run import PredictConfig, predict
 from mmcli.workflows.verify import verify

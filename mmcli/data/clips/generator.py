@@ -5,7 +5,6 @@ The shape of the data is that of CMU-MOSI (Zadeh et al. 2016, arXiv 1606.06259: 
 MUStARD (Castro et al. 2019, arXiv 1906.01815).
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from mmcli.data.clips.sentences import LANGUAGES, draw_sentence, split_at
 from mmcli.data.clips.speakers import COUNTS, speakers
 from mmcli.data.clips.speech import say
 from mmcli.data.synth.kinds import Made, Row
+from mmcli.data.synth.writing import block_sizes, write_file
 from mmcli.data.voices import speak
 
 #: Clips made at a time.
@@ -42,7 +42,7 @@ class Clips:
         return {"n": self.n, "seed": self.seed, "language": self.language}
 
     def blocks(self) -> Sequence[int]:
-        return [min(BLOCK, self.n - start) for start in range(0, self.n, BLOCK)]
+        return block_sizes(self.n, BLOCK)
 
     def check(self) -> None:
         if self.n < 1:
@@ -67,8 +67,8 @@ class Clips:
             image, speech = f"images/{name}.png", f"speech/{name}.wav"
             face = draw_face(speaker.look, levels.image, Random(f"face {self.seed} {name}"))
             voice = Random(f"voice {self.seed} {name}")
-            files[image] = _write(folder / image, face)
-            files[speech] = _write(folder / speech, say(text, speaker, levels.speech, voice))
+            files[image] = write_file(folder / image, face)
+            files[speech] = write_file(folder / speech, say(text, speaker, levels.speech, voice))
             rows.append(
                 {
                     "id": name,
@@ -91,8 +91,3 @@ class Clips:
 
     def readme(self, facts: Mapping[str, Any]) -> str:
         return describe(self.options(), facts)
-
-
-def _write(path: Path, content: bytes) -> Mapping[str, Any]:
-    path.write_bytes(content)
-    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}

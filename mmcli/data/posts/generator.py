@@ -4,7 +4,6 @@ The shape of the data is that of CrisisMMD (Alam et al. 2018, arXiv 1805.00713):
 informative, what it is about, how severe the damage is, and what is needed.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from mmcli.data.posts.pictures import draw_picture
 from mmcli.data.posts.readme import describe
 from mmcli.data.posts.words import write_words
 from mmcli.data.synth.kinds import Made, Row
+from mmcli.data.synth.writing import block_sizes, write_file
 
 #: Posts made at a time.
 BLOCK = 50
@@ -38,7 +38,7 @@ class Posts:
         return {"n": self.n, "seed": self.seed}
 
     def blocks(self) -> Sequence[int]:
-        return [min(BLOCK, self.n - start) for start in range(0, self.n, BLOCK)]
+        return block_sizes(self.n, BLOCK)
 
     def check(self) -> None:
         if self.n < 1:
@@ -55,7 +55,7 @@ class Posts:
             name = f"{number:06d}"
             image = f"images/{name}.png"
             picture = draw_picture(post, Random(f"picture {self.seed} {name}"))
-            files[image] = _write(folder / image, picture)
+            files[image] = write_file(folder / image, picture)
             labels = asdict(draw_labels(post, draw))
             rows.append(
                 {
@@ -76,8 +76,3 @@ class Posts:
 
     def readme(self, facts: Mapping[str, Any]) -> str:
         return describe(self.options(), facts)
-
-
-def _write(path: Path, content: bytes) -> Mapping[str, Any]:
-    path.write_bytes(content)
-    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}

@@ -5,7 +5,6 @@ Source of the idea: captions of the same words in another order, as in Winogroun
 arXiv 1612.06890).
 """
 
-import hashlib
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from mmcli.data.scenes.questions import ask
 from mmcli.data.scenes.readme import describe
 from mmcli.data.scenes.words import ATTRIBUTES, Scene
 from mmcli.data.synth.kinds import Made, Row
+from mmcli.data.synth.writing import block_sizes, write_file
 from mmcli.data.voices import speak
 
 #: English voices of eSpeak NG, the one that Whisper tiny.en understands best first.
@@ -57,9 +57,7 @@ class Scenes:
         return {"n": self.n, "seed": self.seed, "voices": list(VOICES[: self.voices])}
 
     def blocks(self) -> Sequence[int]:
-        pairs = self.n // 2
-        starts = range(0, pairs, BLOCK_PAIRS)
-        return [2 * min(BLOCK_PAIRS, pairs - start) for start in starts]
+        return [2 * pairs for pairs in block_sizes(self.n // 2, BLOCK_PAIRS)]
 
     def check(self) -> None:
         if self.n < 2 or self.n % 2:
@@ -80,13 +78,13 @@ class Scenes:
                 name = f"{number:06d}{letter}"
                 picture = draw_picture(scene, Random(f"picture {self.seed} {name}"))
                 image = f"images/{name}.png"
-                files[image] = _write(folder / image, picture.png)
+                files[image] = write_file(folder / image, picture.png)
                 spoken: Row = {}
                 if self.voices:
                     voice = Random(f"voice {self.seed} {name}").choice(VOICES[: self.voices])
                     spoken = {"speech": f"speech/{name}.flac", "voice": voice}
                     recording = _say(scene.caption(), voice)
-                    files[spoken["speech"]] = _write(folder / spoken["speech"], recording)
+                    files[spoken["speech"]] = write_file(folder / spoken["speech"], recording)
                 rows["items"].append(
                     {"id": name, "image": image, "text": scene.caption(), **spoken}
                     | _truth(pair, scene, picture)
@@ -144,8 +142,3 @@ def _say(caption: str, voice: str) -> bytes:
     samples = np.frombuffer(speech.samples, "<i2")
     soundfile.write(packed, samples, speech.rate_hz, format="FLAC", subtype="PCM_16")
     return packed.getvalue()
-
-
-def _write(path: Path, content: bytes) -> Mapping[str, Any]:
-    path.write_bytes(content)
-    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}

@@ -18,6 +18,7 @@ from mmcli.data.streams.ceilings import StreamTally
 from mmcli.data.streams.readme import describe
 from mmcli.data.streams.timeline import draw_timeline, listed
 from mmcli.data.synth.kinds import Made, Row
+from mmcli.data.synth.writing import block_sizes, write_file
 
 #: Recordings made at a time.
 BLOCK = 8
@@ -41,7 +42,7 @@ class Streams:
         return {"n": self.n, "seed": self.seed, "rate_hz": self.rate_hz}
 
     def blocks(self) -> Sequence[int]:
-        return [min(BLOCK, self.n - start) for start in range(0, self.n, BLOCK)]
+        return block_sizes(self.n, BLOCK)
 
     def check(self) -> None:
         if self.n < 1:
@@ -59,8 +60,8 @@ class Streams:
             name = f"{number:05d}"
             timeline = draw_timeline(Random(f"timeline {self.seed} {name}"))
             speech, image = f"speech/{name}.flac", f"image/{name}.png"
-            files[speech] = _write(folder / speech, self._sound(timeline, name))
-            files[image] = _write(folder / image, self._movie(timeline, name))
+            files[speech] = write_file(folder / speech, self._sound(timeline, name))
+            files[image] = write_file(folder / image, self._movie(timeline, name))
             rows.append(
                 {
                     "id": name,
@@ -104,8 +105,3 @@ def _split(seed: int, name: str) -> str:
 
 def _digest(words: str) -> int:
     return int(hashlib.sha256(words.encode()).hexdigest(), 16)
-
-
-def _write(path: Path, content: bytes) -> Mapping[str, Any]:
-    path.write_bytes(content)
-    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}

@@ -17,7 +17,7 @@ from mmcli.tasks.generative.registry import Family
 from mmcli.tuning.options import StrategyOptions
 from mmcli.tuning.rates import layer_rates
 from mmcli.tuning.registry import STRATEGIES
-from mmcli.tuning.strategy import Tuned, apply
+from mmcli.tuning.strategy import Tuned, apply, count_numbers
 
 PARTS = ("text", "image", "connector")
 FROZEN = "frozen"
@@ -43,8 +43,7 @@ class TunedModel:
     @property
     def counts(self) -> tuple[int, int]:
         """How many numbers learn, and how many there are in all."""
-        sizes = {name: p.numel() for name, p in self.network.named_parameters()}
-        return sum(sizes[name] for name in self.learned), sum(sizes.values())
+        return count_numbers(self.network, self.learned)
 
     @property
     def is_adapter(self) -> bool:

@@ -13,7 +13,7 @@ from mmcli.align.features import Features, Part, Rows
 from mmcli.core.errors import BadInput, UsageError
 from mmcli.core.registry import suggestion
 from mmcli.core.types import MODALITIES
-from mmcli.data.groups import group_rows
+from mmcli.data.groups import group_codes
 from mmcli.data.splits import SplitOptions, split_rows
 from mmcli.store.bindings import binding, compare_binding
 from mmcli.store.mapped import MappedKey
@@ -135,15 +135,11 @@ def _outer(store: Store, keys: Sequence[str]) -> list[str]:
 
 def _codes(store: Store, column: str | None) -> Rows:
     """A number for each row, the same for rows of one value; rows without one stand alone."""
-    if column is None:
-        return np.arange(store.rows, dtype=np.int64)
-    if column not in store.columns:
+    if column is not None and column not in store.columns:
         raise BadInput(
             f"`{store.path}` has no column `{column}`", suggestion(column, store.columns)
         )
-    table = store.items(list(dict.fromkeys(["id", column])))
-    found = group_rows(table.column("id"), table.column(column), column)
-    return found.codes.astype(np.int64)
+    return group_codes(store, column)
 
 
 def _keep_pairs(train: Rows, blocks: Rows, share: float, seed: int) -> tuple[Rows, Rows]:

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmcli.align.registry import MethodSpec
-from mmcli.report.charts import Series, line_chart
-from mmcli.report.page import figure, paragraph, section, table
+from mmcli.report.markdown import markdown_table
 from mmcli.report.page import page as whole_page
+from mmcli.report.page import paragraph, section, table
+from mmcli.report.run_page import epoch_chart, settings_section
 
 
 def page(report: Mapping[str, Any], history: Sequence[Mapping[str, Any]], command: str) -> str:
@@ -18,7 +19,7 @@ def page(report: Mapping[str, Any], history: Sequence[Mapping[str, Any]], comman
         sections.append(section("Seeds", [table(names, [[r.get(n) for n in names] for r in rows])]))
     if history:
         sections.append(section("Curves", _curves(history)))
-    sections.append(section("Settings", [table(["setting", "value"], _settings(report))]))
+    sections.append(settings_section(_settings(report)))
     return whole_page(f"{report['method']}: {', '.join(report['keys'])}", sections, command)
 
 
@@ -32,12 +33,8 @@ def card(
         f" space `{entry.get('space') or 'unknown'}`"
         for key, entry in content["keys"].items()
     )
-    names = _columns(report["scores"])
-    head = "| " + " | ".join(names) + " |\n|" + " --- |" * len(names)
-    body = "\n".join(
-        "| " + " | ".join(_shown(row, name) for name in names) + " |" for row in report["scores"]
-    )
-    rows = report["rows"]
+    names, rows = _columns(report["scores"]), report["rows"]
+    scores = [{name: _shown(row, name) for name in names} for row in report["scores"]]
     return f"""# {report["method"]} aligner: {between}
 
 {spec.summary[0].upper()}{spec.summary[1:]}. Formula: `{spec.formula}`. Source: {spec.paper}.
@@ -58,8 +55,7 @@ def card(
 
 {_scored(report)}
 
-{head}
-{body}
+{markdown_table(scores)}
 
 ## Use
 
@@ -96,18 +92,14 @@ def _scored(report: Mapping[str, Any]) -> str:
 
 
 def _curves(history: Sequence[Mapping[str, Any]]) -> list[str]:
-    seeds = list(dict.fromkeys(record["seed"] for record in history))
+    seeds: dict[str, list[Mapping[str, Any]]] = {}
+    for record in history:
+        seeds.setdefault(f"seed {record['seed']}", []).append(record)
     losses = [name for name in history[0] if name not in ("seed", "epoch", "step", "score", "lr")]
     charts = []
     for name in ("score", *losses):
-        curves = []
-        for seed in seeds:
-            points = [r for r in history if r["seed"] == seed and r.get(name) is not None]
-            curves.append(
-                Series(f"seed {seed}", [p["epoch"] for p in points], [p[name] for p in points])
-            )
         label = "mean hit@k of validation rows" if name == "score" else name
-        charts.append(figure(line_chart(curves, "epoch", label), f"{label} by epoch"))
+        charts.append(epoch_chart(seeds, name, label, f"{label} by epoch"))
     return charts
 
 

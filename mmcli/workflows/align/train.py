@@ -5,7 +5,7 @@ seeds are trained one after another and the best on validation rows is kept. Pri
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from mmcli.store.reader import Store
 from mmcli.workflows.align.data import AlignData, DataConfig, load_data
 from mmcli.workflows.align.files import Provenance, write_aligner
 from mmcli.workflows.align.seed_intervals import averaged
+from mmcli.workflows.listeners import Listeners
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,6 @@ class TrainConfig:
     resume: bool = False
     dry_run: bool = False
     command: str = ""
-
-
-@dataclass
-class Listeners:
-    """Who hears of the run: log lines, and how far the training is."""
-
-    message: Callable[[str], None] = lambda text: None
-    progress: Callable[[int, int], None] = lambda done, total: None
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,7 @@ import numpy as np
 
 from mmcli.core.errors import BadInput, UsageError
 from mmcli.core.registry import suggestion
-from mmcli.metrics.classification import (
-    ClassCounts,
-    class_counts,
-    class_scores,
-    confusion_matrix,
-)
+from mmcli.metrics.classification import class_counts, class_table, confusion_matrix
 from mmcli.metrics.multilabel import label_counts, label_pairs
 from mmcli.metrics.probabilities import reliability
 from mmcli.metrics.sentiment import LIMITS
@@ -184,29 +179,16 @@ def _by_class(answers: Answers) -> dict[str, Any]:
     n = len(answers.classes)
     if answers.task == "multilabel":
         counts = label_counts(label_pairs(answers.truth, answers.predicted))
-        return {"per_class": _class_table(answers, counts)}
+        return {"per_class": class_table(answers.classes, counts)}
     counts = class_counts(answers.truth, answers.predicted, n)
     return {
         "majority_accuracy": float(counts.support.max() / len(answers)),
-        "per_class": _class_table(answers, counts),
+        "per_class": class_table(answers.classes, counts),
         "confusion": {
             "classes": list(answers.classes),
             "matrix": confusion_matrix(answers.truth, answers.predicted, n).tolist(),
         },
     }
-
-
-def _class_table(answers: Answers, counts: ClassCounts) -> list[dict[str, Any]]:
-    each = class_scores(counts)
-    return [
-        {
-            "class": label,
-            "rows": int(counts.support[i]),
-            "predicted": int(counts.predicted[i]),
-            **{name: float(values[i]) for name, values in each.items()},
-        }
-        for i, label in enumerate(answers.classes)
-    ]
 
 
 def _reliability(answers: Answers, bins: int) -> dict[str, Any] | None:

@@ -4,7 +4,6 @@ Both directions, exact ranks, in bounded memory; differences to another space on
 TREC files and a page. Prints nothing.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +46,7 @@ from mmcli.workflows.evaluate.vectors import (
     open_aligner,
     resolve_names,
 )
+from mmcli.workflows.listeners import Listeners
 from mmcli.workflows.trained_rows import seen_warning
 
 #: Values of a sliced column, each of which has intervals of its own.
@@ -54,14 +54,6 @@ MOST_SLICES = 1000
 
 if TYPE_CHECKING:
     from mmcli.workflows.rerank import Reranker
-
-
-@dataclass
-class Listeners:
-    """Who hears of the run: `message` of log lines, `progress` of queries done and in all."""
-
-    message: Callable[[str], None] = lambda text: None
-    progress: Callable[[int, int], None] = lambda done, total: None
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,11 @@ from mmcli.data.places import locate
 from mmcli.engine.exact_top import iter_best
 from mmcli.report.charts import Interval, interval_chart
 from mmcli.report.media import make_thumbnails, picture, sound
-from mmcli.report.page import figure, heading, page, paragraph, section, table, text
+from mmcli.report.page import figure, heading, page, paragraph, rows_table, section, text
 from mmcli.store.atomic import write_bytes
 from mmcli.store.reader import Store
 from mmcli.workflows.evaluate.retrieval_scores import Setting, in_new_order
 from mmcli.workflows.evaluate.retrieval_tables import (
-    Row,
     against_rows,
     before_rows,
     diagnostic_rows,
@@ -73,12 +72,6 @@ def write_page(
             sections.append(section(f"Worst queries, {direction.name}", blocks))
     title = f"Retrieval evaluation · {Path(config.store).resolve().name}"
     write_bytes(path, page(title, sections, "mmcli evaluate retrieval").encode())
-
-
-def rows_table(rows: Sequence[Row]) -> str:
-    """Rows of equal columns as a table."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    return table(columns, [[row.get(name) for name in columns] for row in rows])
 
 
 def tile(item: Mapping[str, Any], modality: str, pictures: Mapping[str, str], note: str) -> str:

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from mmcli.report.charts import Series, line_chart
-from mmcli.report.page import figure, page, paragraph, section
+from mmcli.report.page import figure, page, paragraph, rows_table, section
 from mmcli.store.atomic import write_bytes
-from mmcli.workflows.evaluate.retrieval_page import rows_table
 from mmcli.workflows.evaluate.robustness_tables import area_rows, fact_rows, shown_point_rows
 
 

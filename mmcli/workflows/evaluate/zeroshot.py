@@ -15,7 +15,7 @@ from mmcli.core.errors import BadInput, UsageError
 from mmcli.data.splits import SplitOptions
 from mmcli.metrics.classification import (
     class_counts,
-    class_scores,
+    class_table,
     confusion_matrix,
     overall_scores,
     rank_of_truth,
@@ -204,7 +204,6 @@ def _scores(config: ZeroshotConfig, store: Store, found: Predicted) -> dict[str,
         top = bootstrap_means(within, config.bootstrap, config.seed, groups)
         entry = {"value": top.value[0], "low": top.low[0], "high": top.high[0]}
         scores[f"top_{TOP}_accuracy"] = {name: float(value) for name, value in entry.items()}
-    each = class_scores(counts)
     return {
         "scores": scores,
         "intervals": {
@@ -216,15 +215,7 @@ def _scores(config: ZeroshotConfig, store: Store, found: Predicted) -> dict[str,
         },
         "chance_accuracy": 1 / n,
         "majority_accuracy": float(counts.support.max() / len(rows)),
-        "per_class": [
-            {
-                "class": label,
-                "rows": int(counts.support[i]),
-                "predicted": int(counts.predicted[i]),
-                **{name: float(values[i]) for name, values in each.items()},
-            }
-            for i, label in enumerate(found.labels)
-        ],
+        "per_class": class_table(found.labels, counts),
         "confusion": {
             "classes": found.labels,
             "matrix": confusion_matrix(truth, predicted, n).tolist(),

@@ -8,10 +8,10 @@ import numpy as np
 
 from mmcli.report.charts import Interval, interval_chart
 from mmcli.report.media import make_thumbnails
-from mmcli.report.page import figure, heading, page, section
+from mmcli.report.page import figure, heading, page, rows_table, section
 from mmcli.store.atomic import write_bytes
 from mmcli.store.reader import Store
-from mmcli.workflows.evaluate.retrieval_page import rows_table, shown_items, tile
+from mmcli.workflows.evaluate.retrieval_page import shown_items, tile
 from mmcli.workflows.evaluate.zeroshot_tables import (
     class_rows,
     confused_rows,

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from mmcli.core.errors import BadInput
 from mmcli.engine.shards import ShardResult
-from mmcli.store.parquet import open_parquet, read_rows
+from mmcli.store.parquet import in_schema, open_parquet, read_rows
 from mmcli.store.records import Failure, KeyArrays, ShardRecord
 from mmcli.store.tensors import TensorFile
 from mmcli.store.updates import read_sources
@@ -112,18 +112,11 @@ def fitted_items(items: pa.Table, like: Path) -> pa.Table:
     for name in items.column_names:
         if name not in schema.names:
             raise BadInput(f"the source has a column `{name}` that the store lacks", hint)
-    columns = []
-    for entry in schema:
-        if entry.name not in items.column_names:
-            columns.append(pa.nulls(len(items), entry.type))
-            continue
-        try:
-            columns.append(items[entry.name].cast(entry.type))
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise BadInput(
-                f"column `{entry.name}` was {entry.type} and is {items[entry.name].type} now", hint
-            ) from error
-    return pa.table(columns, schema=schema)
+
+    def refused(field: pa.Field, found: pa.DataType) -> BadInput:
+        return BadInput(f"column `{field.name}` was {field.type} and is {found} now", hint)
+
+    return in_schema(items, schema, refused)
 
 
 def _joined(old: KeyArrays, new: KeyArrays | None, order: Any) -> KeyArrays:

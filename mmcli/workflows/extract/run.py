@@ -6,9 +6,8 @@ pipeline, commits the store. Prints nothing.
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -35,15 +34,8 @@ from mmcli.workflows.extract.reuse import reuse_of, twins_of
 from mmcli.workflows.extract.segments import cut_into_segments, modalities_to_embed
 from mmcli.workflows.extract.update import update_store
 from mmcli.workflows.extract.versions import versions
+from mmcli.workflows.listeners import Listeners
 from mmcli.workflows.output_files import refuse_input
-
-
-@dataclass
-class Listeners:
-    """Who hears of the run: `message` of log lines, `progress` of (items done, items in all)."""
-
-    message: Callable[[str], None] = lambda text: None
-    progress: Callable[[int, int], None] = lambda done, total: None
 
 
 def extract(

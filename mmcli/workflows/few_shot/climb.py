@@ -14,7 +14,8 @@ from mmcli.tuning.few_shot.episode import Array, Episode, Fitted, Floats, Views,
 from mmcli.tuning.few_shot.registry import RUNGS, RungSpec
 from mmcli.workflows.few_shot.data import Draw, FewShotData, Rows, draw_shots
 from mmcli.workflows.few_shot.scores import MEASURES, Cell, Scored
-from mmcli.workflows.finetune.config import FinetuneConfig, Listeners
+from mmcli.workflows.finetune.config import FinetuneConfig
+from mmcli.workflows.listeners import Listeners
 
 MAJORITY = "majority class"
 #: Of cosines with names: where CLIP's logit scale ends (Radford et al. 2021, section 2.5).

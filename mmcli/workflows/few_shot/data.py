@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmcli.core.errors import BadInput, UsageError
-from mmcli.data.groups import group_rows
+from mmcli.data.groups import group_codes, group_rows, store_groups
 from mmcli.data.labels import LabelOptions, Labels, read_labels
 from mmcli.data.partition import shares_at_random
 from mmcli.data.splits import SplitOptions, split_rows
@@ -112,7 +112,8 @@ def load_few_shot_data(store: Store, config: FinetuneConfig, *, learns: bool) ->
         )
     if learns:
         _refuse_without_train(data)
-    groups = _groups(store, config.splits.group_by, data.rows("test"))
+    test = group_codes(store, config.splits.group_by)[data.rows("test")]
+    groups = np.unique(test, return_inverse=True)[1].astype(np.int64)
     return replace(data, groups=groups, warnings=tuple(_warnings(data, learns)))
 
 
@@ -184,10 +185,7 @@ def _split(store: Store, options: SplitOptions, truth: Rows) -> tuple[NDArray[np
     if not test and not val:
         return names, given.source
     pool = np.flatnonzero((names == "train") & (truth >= 0)).astype(np.intp)
-    columns = ["id"] if options.group_by is None else ["id", options.group_by]
-    table = store.items(list(dict.fromkeys(columns)))
-    values = None if options.group_by is None else table.column(options.group_by)
-    groups = group_rows(table.column("id"), values, options.group_by or "").among(pool)
+    groups = store_groups(store, options.group_by).among(pool)
     shares = {"test": test, "val": val, "train": 1 - test - val}
     wanted = {name: share for name, share in shares.items() if share}
     if len(pool):
@@ -229,11 +227,3 @@ def _warnings(data: FewShotData, learns: bool) -> list[str]:
 
 def _listed(keys: Sequence[str] | Mapping[str, Any]) -> str:
     return " or ".join(f"`{key}`" for key in keys)
-
-
-def _groups(store: Store, column: str | None, rows: Rows) -> Rows:
-    if column is None:
-        return np.arange(len(rows), dtype=np.int64)
-    table = store.items(list(dict.fromkeys(["id", column])))
-    groups = group_rows(table.column("id"), table.column(column), column)
-    return groups.among(rows.astype(np.intp)).codes.astype(np.int64)

@@ -12,17 +12,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mmcli.core.errors import BadInput, MmcliError, UsageError
-from mmcli.core.registry import suggestion
-from mmcli.data.labels import LabelOptions, read_labels
+from mmcli.core.errors import BadInput, UsageError
 from mmcli.data.splits import SplitOptions, split_rows
 from mmcli.store.bindings import compare_binding
 from mmcli.store.manifest import MANIFEST, file_path, file_record
 from mmcli.store.reader import Store
-from mmcli.store.slugs import slug_of
 from mmcli.tuning.few_shot.model import FewShotModel
 from mmcli.workflows.few_shot.features import FeatureReader
 from mmcli.workflows.finetune.features import is_store
+from mmcli.workflows.predict.labels import known_labels, probability_columns
 from mmcli.workflows.predict.source import extracted
 from mmcli.workflows.predictions.files import check_predictions, write_store_predictions
 
@@ -102,7 +100,7 @@ def _on_store(
     reader = features_for(model, store)
     rows, warnings = _rows(model, store, config)
     check_predictions(Path(config.output), config.force)
-    truth, unknown = _truth(model, store)
+    truth, unknown = known_labels(model.config["label"], store, model.path)
     report = {
         "predictions": config.output,
         "model": config.model,
@@ -116,9 +114,7 @@ def _on_store(
     }
     if config.dry_run:
         return {"dry_run": True, **report}
-    columns = {name: f"probability_{slug_of(name)}" for name in model.classes}
-    if len(set(columns.values())) < len(columns):  # two labels of one slug
-        columns = {name: f"probability_{i}" for i, name in enumerate(model.classes)}
+    columns = probability_columns(model.classes)
     ids, names = store.ids(), np.array(model.classes, object)
     schema = pa.schema(
         [(name, pa.string()) for name in ("id", "label", "prediction")]
@@ -171,12 +167,7 @@ def _rows(model: FewShotModel, store: Store, config: "PredictConfig") -> tuple[R
     if own is None or plain != SplitOptions():
         splits = split_rows(store, config.splits, train=True)
     assert splits is not None
-    if not splits.has(config.split):
-        raise BadInput(
-            f"no row of `{store.path}` is `{config.split}` ({splits.source})",
-            suggestion(config.split, splits.counts()),
-        )
-    rows = splits.rows(config.split).astype(np.int64)
+    rows = splits.asked_rows(config.split, store.path)
     seen = 0 if own is None else int(np.isin(own.names[rows], ("train", "val")).sum())
     if not seen:
         return rows, []
@@ -184,15 +175,3 @@ def _rows(model: FewShotModel, store: Store, config: "PredictConfig") -> tuple[R
         f"{seen} of the {len(rows)} rows are those that `{model.path}` drew its shots from, or"
         " chose settings by: this is no test"
     ]
-
-
-def _truth(model: FewShotModel, store: Store) -> tuple[list[str | None] | None, list[str]]:
-    """The label of each row where the store has it; warnings."""
-    column = model.config["label"]["column"]
-    if column not in store.columns:
-        return None, []
-    try:
-        labels = read_labels(store, LabelOptions(column, "multiclass", model.classes, True))
-    except MmcliError as error:
-        return None, [f"labels are left out: {error.message}"]
-    return labels.told(), labels.strange_warning(model.path)

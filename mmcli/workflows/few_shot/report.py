@@ -7,8 +7,10 @@ import numpy as np
 
 from mmcli.metrics.classification import class_counts, class_scores, confusion_matrix
 from mmcli.report.charts import Interval, Series, interval_chart, line_chart
-from mmcli.report.page import figure, paragraph, section, table
+from mmcli.report.markdown import markdown_table
+from mmcli.report.page import figure, paragraph, rows_table, section, table
 from mmcli.report.page import page as whole_page
+from mmcli.report.run_page import counts_line, settings_section
 from mmcli.tuning.few_shot.registry import RungSpec
 from mmcli.workflows.evaluate.retrieval_tables import with_interval
 from mmcli.workflows.few_shot.data import FewShotData
@@ -124,16 +126,16 @@ def page(report: Mapping[str, Any], data: FewShotData, kept: "Kept") -> str:
             [
                 *(paragraph(line, note=True) for line in note_lines(report)),
                 figure(_curves(cells), "accuracy over shots of each class"),
-                _table(ladder_rows(report)),
+                rows_table(ladder_rows(report)),
                 *(
                     figure(_bars(cells, measure), f"{measure} and its 95 % interval")
                     for measure in ("accuracy", "macro_f1")
                 ),
             ],
         ),
-        section("Each step", [_table(report["steps"])]),
+        section("Each step", [rows_table(report["steps"])]),
         section(f"What is kept: {report['kept']['rung']}", _by_class(report, data, kept)),
-        section("Settings", [table(["setting", "value"], _settings(report))]),
+        settings_section(_settings(report)),
     ]
     if report["warnings"]:
         sections.append(section("Warnings", [paragraph(line) for line in report["warnings"]]))
@@ -143,13 +145,7 @@ def page(report: Mapping[str, Any], data: FewShotData, kept: "Kept") -> str:
 
 def card(report: Mapping[str, Any], kept: "Kept", command: str) -> str:
     """The model card, in Markdown: what it is, what it was made from, how well it does."""
-    label, rows = report["label"], ladder_rows(report)
-    names = list(rows[0])
-    body = "\n".join(
-        "| " + " | ".join("" if row[n] is None else str(row[n]) for n in names) + " |"
-        for row in rows
-    )
-    summary = kept.spec.summary
+    label, summary = report["label"], kept.spec.summary
     return f"""# {kept.spec.name}: `{label["column"]}` from {", ".join(report["keys"])}
 
 {summary[0].upper()}{summary[1:]}. Formula: `{kept.spec.formula}`. Source: {kept.spec.paper}.
@@ -166,9 +162,7 @@ def card(report: Mapping[str, Any], kept: "Kept", command: str) -> str:
 
 {" ".join(note_lines(report))}
 
-| {" | ".join(names)} |
-|{" --- |" * len(names)}
-{body}
+{markdown_table(ladder_rows(report))}
 
 {chr(10).join(f"- {line}" for line in verdict_lines(report))}
 
@@ -240,13 +234,8 @@ def _settings(report: Mapping[str, Any]) -> list[list[Any]]:
         ["text encoder", report["text_encoder"]],
         ["prompts", " | ".join(report["prompts"])],
         ["label", f"{report['label']['kind']}: {report['label']['why']}"],
-        ["rows", ", ".join(f"{name} {count}" for name, count in report["rows"].items())],
+        ["rows", counts_line(report["rows"])],
         ["splits", report["splits"]],
     ]
     found += [[f"{name} of the kept model", v] for name, v in report["kept"]["settings"].items()]
     return [*found, *([f"seconds: {name}", s] for name, s in report["seconds"].items())]
-
-
-def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    return table(names, [[row.get(name) for name in names] for row in rows])

@@ -22,9 +22,10 @@ from mmcli.workflows.few_shot.files import write_model
 from mmcli.workflows.few_shot.report import describe, ladder_rows, note_lines, verdict_lines
 from mmcli.workflows.few_shot.scores import rising, score_cells, steps
 from mmcli.workflows.few_shot.source import store_of, wanted_of
-from mmcli.workflows.finetune.config import FinetuneConfig, Listeners
+from mmcli.workflows.finetune.config import FinetuneConfig
 from mmcli.workflows.finetune.features import is_store
 from mmcli.workflows.finetune.plan import fingerprint, told
+from mmcli.workflows.listeners import Listeners
 
 PROMPTS = ("a picture of {}",)
 #: What `options` may hold: keys to tell classes apart by, rungs, prompts, and a file of the words

@@ -12,8 +12,9 @@ from mmcli.encoders.registry import PRESETS
 from mmcli.store.reader import Store
 from mmcli.tasks.registry import TASKS
 from mmcli.workflows.few_shot.features import MODALITIES
-from mmcli.workflows.finetune.config import FinetuneConfig, Listeners
+from mmcli.workflows.finetune.config import FinetuneConfig
 from mmcli.workflows.finetune.features import Wanted, failure_lines, open_features
+from mmcli.workflows.listeners import Listeners
 
 
 def store_of(config: FinetuneConfig, folder: Path, listeners: Listeners) -> Store:

@@ -1,6 +1,6 @@
 """What `mmcli finetune` can be told. Knows nothing about how any task is trained."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mmcli.data.splits import SplitOptions
@@ -105,11 +105,3 @@ class FinetuneConfig:
     dry_run: bool = False
     command: str = ""
     options: Mapping[str, object] = field(default_factory=dict)
-
-
-@dataclass
-class Listeners:
-    """Who hears of the run: log lines, and how far the training is."""
-
-    message: Callable[[str], None] = lambda text: None
-    progress: Callable[[int, int], None] = lambda done, total: None

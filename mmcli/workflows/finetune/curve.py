@@ -5,26 +5,23 @@ test rows. Only the first stage, heads on frozen features, is trained for each: 
 where tuned towers take hours. Prints nothing.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mmcli.core.errors import BadInput
-from mmcli.data.groups import group_rows
+from mmcli.data.groups import store_groups
 from mmcli.data.labels import check_trainable
-from mmcli.data.tabular import fit_tabular
 from mmcli.fusion.inputs import Rows
 from mmcli.fusion.objective import Objective
 from mmcli.fusion.registry import FusionSpec
 from mmcli.metrics.choice import Measure
-from mmcli.store.atomic import write_bytes
 from mmcli.store.reader import Store
+from mmcli.workflows.finetune.retraining import FinishedRows, with_train_rows
 from mmcli.workflows.fuse.contest import ContestConfig, contest_report, refit
-from mmcli.workflows.fuse.data import FuseData, open_inputs
+from mmcli.workflows.fuse.data import FuseData
 from mmcli.workflows.fuse.fit import FitRun, FuseOptions
 
 
@@ -53,7 +50,7 @@ def learning_curve(
 
     A share that cannot be trained on, such as one with a single class, is left out with a message.
     """
-    kept = _Kept(run.checkpoint / "curve.json" if run.checkpoint else None, run.resume)
+    kept = FinishedRows(run.checkpoint / "curve.json" if run.checkpoint else None, run.resume)
     wanted = sorted(set(shares))
     parts = share_rows(store, data.train, wanted, group_by, seed)
     rows = []
@@ -89,9 +86,7 @@ def share_rows(
     Groups are taken in the order of a hash of seed and value until the share is reached, so it may
     be passed by less than one group.
     """
-    columns = store.items(list(dict.fromkeys(["id", group_by] if group_by else ["id"])))
-    values = columns.column(group_by) if group_by else None
-    groups = group_rows(columns.column("id"), values, group_by or "").among(train)
+    groups = store_groups(store, group_by).among(train)
     order = groups.order(seed)
     reached = np.cumsum(groups.sizes[order])
     found = []
@@ -102,19 +97,12 @@ def share_rows(
 
 
 def _part(data: FuseData, store: Store, train: Rows, seed: int) -> FuseData:
-    """The same data with fewer train rows, and with what is learned of them before training."""
+    """The same data with fewer train rows. Raises BadInput when they cannot be trained on."""
     check_trainable(data.labels, train)
-    tabular, inputs = data.tabular, data.inputs
-    for name, modality in inputs.modalities.items():
+    for name, modality in data.inputs.modalities.items():
         if not modality.present[train].any():
             raise BadInput(f"none of its rows has {name}", "take a larger share")
-    if tabular is not None:
-        declared = {column.name: column.to_json()["kind"] for column in tabular.fitted}
-        tabular = fit_tabular(store, tabular.columns, train, declared)
-    keys = {n: m.keys for n, m in inputs.modalities.items() if n != inputs.tabular}
-    fresh = open_inputs(store, keys, tabular)
-    fresh.learn(train, seed)
-    return replace(data, inputs=fresh, train=train, tabular=tabular)
+    return with_train_rows(data, store, train, seed)
 
 
 def _trained(
@@ -146,19 +134,3 @@ def _row(
             f"{what}high": score.get("high"),
         }
     return {**found, "epochs": report["epochs"]}
-
-
-class _Kept:
-    """The finished shares of an unfinished run, on the disk where there is a path."""
-
-    def __init__(self, path: Path | None, resume: bool) -> None:
-        self.path = path
-        self.rows: dict[str, dict[str, Any]] = {}
-        if path is not None and resume and path.exists():
-            self.rows = json.loads(path.read_text())
-
-    def add(self, name: str, row: dict[str, Any]) -> None:
-        self.rows[name] = row
-        if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(self.path, json.dumps(self.rows).encode())

@@ -15,6 +15,7 @@ from mmcli.data.places import locate
 from mmcli.data.source import Source, SourceOptions, open_source
 from mmcli.encoders.registry import load
 from mmcli.encoders.specs import EncoderOptions
+from mmcli.engine.autocast import autocast
 from mmcli.engine.device import Placement, place, probe
 from mmcli.store.reader import Store
 from mmcli.tasks.towers import Tower
@@ -153,12 +154,11 @@ def _tower(
         return told
     tuned = apply(strategy, network, StrategyOptions(**asdict(config.tune)))
     tower = Tower(encoder).train()
-    low = getattr(torch, placement.dtype)
     for _ in range(2):  # the first pass also sets things up that later ones find
         began = time.monotonic()
         held = _Held()
         with (
-            torch.autocast(placement.device.partition(":")[0], low, enabled=low != torch.float32),
+            autocast(placement.device, placement.dtype),
             torch.autograd.graph.saved_tensors_hooks(held.keep, held.give),
         ):
             pooled = tower(prepared, [None], False)[None].pooled

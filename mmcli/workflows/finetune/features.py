@@ -13,9 +13,9 @@ from mmcli.core.errors import BadInput
 from mmcli.store.manifest import MANIFEST, STATE, inspect_manifest, kind_of
 from mmcli.store.reader import Store
 from mmcli.workflows.extract.plan import ExtractConfig
-from mmcli.workflows.extract.run import Listeners as ExtractListeners
 from mmcli.workflows.extract.run import extract
-from mmcli.workflows.finetune.config import FinetuneConfig, Listeners
+from mmcli.workflows.finetune.config import FinetuneConfig
+from mmcli.workflows.listeners import Listeners
 
 FEATURES = "features"
 
@@ -69,7 +69,7 @@ def open_features(
             resume=(path / STATE).is_file(),
             seed=config.seed,
         ),
-        ExtractListeners(listeners.message, listeners.progress),
+        listeners,
     )
     if report["items"] and report["failed"] == report["items"]:
         raise BadInput(

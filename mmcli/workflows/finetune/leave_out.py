@@ -9,31 +9,27 @@ which rows take part; within a turn, some of the train rows validate. Prints not
 Events are the columns that CrisisMMD has (Alam et al. 2018, arXiv 1805.00713).
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from mmcli.core.errors import BadInput, UsageError
 from mmcli.core.registry import suggestion
-from mmcli.data.groups import Groups, encode, fill, group_rows, refuse_nested, text_of
+from mmcli.data.groups import Groups, encode, fill, refuse_nested, store_groups, text_of
 from mmcli.data.labels import check_trainable
 from mmcli.data.splits import SplitOptions
-from mmcli.data.tabular import fit_tabular
 from mmcli.fusion.inputs import Rows
 from mmcli.fusion.objective import Objective
 from mmcli.fusion.registry import FusionSpec
 from mmcli.metrics.choice import Measure
 from mmcli.metrics.statistics import bootstrap_means
-from mmcli.store.atomic import write_bytes
 from mmcli.store.reader import Store
+from mmcli.workflows.finetune.retraining import FinishedRows, with_train_rows
 from mmcli.workflows.fuse.contest import refit, val_scores
-from mmcli.workflows.fuse.data import FuseData, open_inputs
+from mmcli.workflows.fuse.data import FuseData
 from mmcli.workflows.fuse.fit import Contest, FitRun, FuseOptions
 
 #: The name under which a run is told of it.
@@ -65,7 +61,7 @@ def turns_of(data: FuseData, store: Store, column: str, splits: SplitOptions) ->
     UsageError when it is the label itself.
     """
     codes, names = _events(data, store, column)
-    groups = _groups(store, splits.group_by)
+    groups = store_groups(store, splits.group_by)
     taken = np.sort(np.concatenate([data.train, data.val, data.test]))
     turns = []
     for code in sorted(range(len(names)), key=lambda code: names[code]):
@@ -109,7 +105,7 @@ def leave_out(
     anew, as are the inputs' statistics. run.time_limit_s is for all turns; below run.checkpoint
     finished ones are kept, for `run.resume`.
     """
-    kept = _Kept(run.checkpoint / "events.json" if run.checkpoint else None, run.resume)
+    kept = FinishedRows(run.checkpoint / "events.json" if run.checkpoint else None, run.resume)
     for number, turn in enumerate(turns):
         if turn.name not in kept.rows:
             limit = run.time_limit_s
@@ -119,7 +115,8 @@ def leave_out(
                 time_limit_s=None if limit is None else limit / len(turns),
                 progress=lambda done, total: None,
             )
-            part = _part(data, store, turn, run.seeds[0])
+            part = with_train_rows(data, store, turn.train, run.seeds[0])
+            part = replace(part, val=turn.val, test=turn.test)
             row = _scored(part, objective, measure, specs, options, told)
             kept.add(turn.name, row)
             message(
@@ -190,11 +187,6 @@ def _events(data: FuseData, store: Store, column: str) -> tuple[NDArray[np.intp]
     return codes, [text_of(value) for value in found]
 
 
-def _groups(store: Store, column: str | None) -> Groups:
-    ids = pa.array(store.ids(), pa.string())
-    return group_rows(ids, store.items([column]).column(column) if column else None, column or "")
-
-
 def _validation(groups: Groups, others: Rows, splits: SplitOptions) -> Rows:
     """The rows that validate: whole groups in the order of a hash; none of a single group."""
     among = groups.among(others)
@@ -214,20 +206,6 @@ def _check(data: FuseData, train: Rows, name: str) -> None:
                 raise BadInput(f"no train row has {modality.name}", "leave it out with `--only`")
     except BadInput as error:
         raise BadInput(f"without `{name[:60]}`, {error.message}", error.hint) from error
-
-
-def _part(data: FuseData, store: Store, turn: Turn, seed: int) -> FuseData:
-    """The data of a turn, with what is learned of the train rows before training."""
-    tabular, inputs = data.tabular, data.inputs
-    if tabular is not None:
-        declared = {column.name: column.to_json()["kind"] for column in tabular.fitted}
-        tabular = fit_tabular(store, tabular.columns, turn.train, declared)
-    keys = {n: m.keys for n, m in inputs.modalities.items() if n != inputs.tabular}
-    fresh = open_inputs(store, keys, tabular)
-    fresh.learn(turn.train, seed)
-    return replace(
-        data, inputs=fresh, tabular=tabular, train=turn.train, val=turn.val, test=turn.test
-    )
 
 
 def _scored(
@@ -272,19 +250,3 @@ def _mean(shares: NDArray[Any], truth: Any, objective: Objective, measure: Measu
     """The measure, averaged over seeds."""
     ones = np.ones(len(truth))
     return float(np.mean([measure.value(truth, s, objective.predicted(s), ones) for s in shares]))
-
-
-class _Kept:
-    """The finished events of an unfinished run, on the disk where there is a path."""
-
-    def __init__(self, path: Path | None, resume: bool) -> None:
-        self.path = path
-        self.rows: dict[str, dict[str, Any]] = {}
-        if path is not None and resume and path.exists():
-            self.rows = json.loads(path.read_text())
-
-    def add(self, name: str, row: dict[str, Any]) -> None:
-        self.rows[name] = row
-        if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(self.path, json.dumps(self.rows).encode())

@@ -12,9 +12,10 @@ from mmcli.data.source import SourceOptions, open_source
 from mmcli.store.reader import Store
 from mmcli.tasks.generative.registry import DEFAULT_MODEL
 from mmcli.tasks.registry import TASKS
-from mmcli.workflows.finetune.config import FinetuneConfig, Listeners
+from mmcli.workflows.finetune.config import FinetuneConfig
 from mmcli.workflows.finetune.features import is_store
 from mmcli.workflows.finetune.plan import settled
+from mmcli.workflows.listeners import Listeners
 from mmcli.workflows.output_files import local_folder, refuse_input
 
 #: Workflows of tasks that take another way with some options.

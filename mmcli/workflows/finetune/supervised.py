@@ -24,7 +24,7 @@ from mmcli.store.artifact import ArtifactWriter, check_artifact_output
 from mmcli.store.manifest import MANIFEST, file_record
 from mmcli.store.reader import Store
 from mmcli.tasks.registry import TASKS, TaskSpec
-from mmcli.workflows.finetune.config import FinetuneConfig, Listeners
+from mmcli.workflows.finetune.config import FinetuneConfig
 from mmcli.workflows.finetune.curve import learning_curve
 from mmcli.workflows.finetune.dry import dry_run
 from mmcli.workflows.finetune.features import failure_lines, is_store, open_features
@@ -61,6 +61,7 @@ from mmcli.workflows.fuse.fit import Contest, FitRun, FuseOptions, fit, refuse_i
 from mmcli.workflows.fuse.parts import worth
 from mmcli.workflows.fuse.race import race, raced_once
 from mmcli.workflows.fuse.report import scored, verdict_lines
+from mmcli.workflows.listeners import Listeners
 
 #: What `--set`, or an option of that name, may say.
 _SETTINGS = ("tabular", "layers", LEAVE_OUT, UNIMODAL, UNIMODAL_WEIGHT)

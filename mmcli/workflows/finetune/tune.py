@@ -33,13 +33,14 @@ from mmcli.tasks.tuned_inputs import tuned_inputs
 from mmcli.tuning.checkpointing import checkpointed
 from mmcli.tuning.rates import layer_rates
 from mmcli.tuning.strategy import StrategyOptions, apply
-from mmcli.workflows.finetune.config import FinetuneConfig, Listeners
+from mmcli.workflows.finetune.config import FinetuneConfig
 from mmcli.workflows.finetune.learning_keys import encoder_of, learning_keys
 from mmcli.workflows.finetune.parts import part_columns
 from mmcli.workflows.finetune.plan import Plan
 from mmcli.workflows.finetune.tuned import Tuned, TunedTower
 from mmcli.workflows.fuse.data import FuseData
 from mmcli.workflows.fuse.fit import Contest
+from mmcli.workflows.listeners import Listeners
 
 #: Highest rate of the towers: what is small and new learns faster than what was pre-trained.
 RATES = {"full": 2e-5, "last-n": 5e-5, "gradual": 5e-5, "bitfit": 5e-4}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mmcli.core.errors import BadInput, UsageError
 from mmcli.core.registry import suggestion
-from mmcli.data.groups import group_rows
+from mmcli.data.groups import group_codes
 from mmcli.data.labels import LabelOptions, Labels, check_trainable, read_labels
 from mmcli.data.splits import SplitOptions, split_rows
 from mmcli.data.tabular import Tabular, fit_tabular
@@ -124,7 +124,7 @@ def load_fuse_data(
         train=train,
         val=val,
         test=test,
-        groups=_groups(store, config.splits.group_by),
+        groups=group_codes(store, config.splits.group_by),
         split_source=splits.source,
         tabular=tabular,
         warnings=tuple(warnings),
@@ -231,10 +231,3 @@ def check_bindings(
 def _layer(store: Store, key: str) -> int | None:
     layer = store.keys[key].get("layer")
     return None if layer is None else int(layer)
-
-
-def _groups(store: Store, column: str | None) -> NDArray[np.int64]:
-    if column is None:
-        return np.arange(store.rows, dtype=np.int64)
-    values = store.items([column]).column(column)
-    return group_rows(store.id_column(), values, column).codes.astype(np.int64)

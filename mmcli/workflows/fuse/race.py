@@ -19,6 +19,7 @@ from mmcli.fusion.objective import Objective
 from mmcli.fusion.registry import METHODS, FusionSpec
 from mmcli.metrics.choice import Measure
 from mmcli.store.atomic import write_bytes
+from mmcli.store.strict_json import read_object
 from mmcli.workflows.fuse.data import FuseData
 from mmcli.workflows.fuse.fit import Contest, FitRun, FuseOptions, Sizes, fit
 
@@ -109,7 +110,7 @@ def raced_once(
 ) -> tuple[list[FusionSpec], list[dict[str, Any]]]:
     """The outcome of a race, which is kept at `path`: a run that goes on does not race again."""
     if path.exists():
-        kept = json.loads(path.read_text())
+        kept = read_object(path, "a race", "delete it; the methods race again")
         return [METHODS.get(name) for name in kept["finalists"]], kept["rows"]
     finalists, rows = run()
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmcli.fusion.registry import FusionSpec
-from mmcli.report.charts import Interval, Series, interval_chart, line_chart
-from mmcli.report.page import figure, paragraph, section, side_by_side, table
+from mmcli.report.charts import Interval, interval_chart
+from mmcli.report.markdown import markdown_table
+from mmcli.report.page import figure, paragraph, rows_table, section, side_by_side, table
 from mmcli.report.page import page as whole_page
+from mmcli.report.run_page import counts_line, epoch_chart, settings_section
 
 
 def page(report: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> str:
@@ -18,7 +20,7 @@ def page(report: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> str
             "Every model",
             [
                 paragraph(scored(report), note=True),
-                _table(report["table"]),
+                rows_table(report["table"]),
                 figure(_bars(report), f"{measure} and its 95 % interval"),
             ],
         ),
@@ -26,10 +28,10 @@ def page(report: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> str
     if report["subsets"]:
         sections.append(section("What each modality is worth", _worth(report)))
     if report["race"]:
-        sections.append(section("The race", [_table(report["race"])]))
+        sections.append(section("The race", [rows_table(report["race"])]))
     if history:
         sections.append(section("Curves", _curves(history, measure)))
-    sections.append(section("Settings", [table(["setting", "value"], _settings(report))]))
+    sections.append(settings_section(_settings(report)))
     title = (
         f"{report['method']}: {report['label']['column']} from {', '.join(report['modalities'])}"
     )
@@ -99,7 +101,7 @@ def card(report: Mapping[str, Any], spec: FusionSpec, command: str) -> str:
 
 {verdicts}
 
-{_markdown(report["table"])}
+{markdown_table(shown_rows(report["table"]))}
 
 ## Use
 
@@ -107,24 +109,6 @@ def card(report: Mapping[str, Any], spec: FusionSpec, command: str) -> str:
 of the encoders it was trained on and no others; a modality may be missing. The scores hold for data
 like that of the {report["scored_rows"]} rows.
 """
-
-
-def _markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    names = _columns(rows)
-    body = [
-        "| " + " | ".join("" if r.get(n) is None else str(r[n]) for n in names) + " |"
-        for r in shown_rows(rows)
-    ]
-    return "\n".join(["| " + " | ".join(names) + " |", "|" + " --- |" * len(names), *body])
-
-
-def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in row))
-
-
-def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    names = _columns(rows)
-    return table(names, [[row.get(name) for name in names] for row in rows])
 
 
 def scored(report: Mapping[str, Any]) -> str:
@@ -165,16 +149,15 @@ def _worth(report: Mapping[str, Any]) -> list[str]:
 
 
 def _curves(history: Sequence[Mapping[str, Any]], measure: str) -> list[str]:
-    charts = []
-    for name, label in (("loss", "mean train loss"), ("score", f"mean validation {measure}")):
-        points = [r for r in history if r.get(name) is not None]
-        curve = Series(label, [p["epoch"] for p in points], [p[name] for p in points])
-        charts.append(figure(line_chart([curve], "epoch", label), f"{label}, over all models"))
-    return charts
+    labels = {"loss": "mean train loss", "score": f"mean validation {measure}"}
+    return [
+        epoch_chart({label: history}, name, label, f"{label}, over all models")
+        for name, label in labels.items()
+    ]
 
 
 def _settings(report: Mapping[str, Any]) -> list[list[Any]]:
-    rows = ", ".join(f"{n} {c}" for n, c in report["rows"].items())
+    rows = counts_line(report["rows"])
     found: list[list[Any]] = [["splits", report["splits"]], ["rows", rows]]
     found += [[f"{n} keys", ", ".join(m["keys"])] for n, m in report["modalities"].items()]
     found += [[name, value] for name, value in report["chosen"].items()]

@@ -5,7 +5,7 @@ best seed of the chosen method becomes the model. Prints nothing.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from mmcli.workflows.fuse.fit import FitRun, FuseOptions, fit, refuse_idle
 from mmcli.workflows.fuse.parts import worth
 from mmcli.workflows.fuse.race import race, raced_once
 from mmcli.workflows.fuse.text import VIEW as AS_TEXT
+from mmcli.workflows.listeners import Listeners
 from mmcli.workflows.queries.plans import reference_of
 
 
@@ -61,14 +62,6 @@ class FuseConfig:
     resume: bool = False
     dry_run: bool = False
     command: str = ""
-
-
-@dataclass
-class Listeners:
-    """Who hears of the run: log lines, and how far the training is."""
-
-    message: Callable[[str], None] = lambda text: None
-    progress: Callable[[int, int], None] = lambda done, total: None
 
 
 def train_fusion(config: FuseConfig, listeners: Listeners | None = None) -> dict[str, Any]:

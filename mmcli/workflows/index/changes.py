@@ -17,7 +17,7 @@ from mmcli.index.changing import IndexChange
 from mmcli.index.layout import generation_of, own_entries
 from mmcli.index.living import additions_of, item_files, n_removed, total_rows
 from mmcli.store.atomic import atomic_file
-from mmcli.store.parquet import open_parquet, read_rows
+from mmcli.store.parquet import in_schema, open_parquet, read_rows
 
 Mask = NDArray[np.bool_]
 #: A built index that lacks more of its rows than this is folded together.
@@ -62,20 +62,14 @@ def fitted(table: pa.Table, schema: pa.Schema, whose: str) -> pa.Table:
 
     Raises BadInput when a value cannot be of the column's type.
     """
-    columns = []
-    for field in schema:
-        if field.name not in table.column_names:
-            columns.append(pa.nulls(len(table), field.type))
-            continue
-        try:
-            columns.append(table[field.name].cast(field.type))
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise BadInput(
-                f"column `{field.name}` of `{whose}` is {table[field.name].type}, that of the"
-                f" index {field.type}",
-                "give the column the same type, or build the index again",
-            ) from error
-    return pa.table(columns, schema=schema)
+
+    def refused(field: pa.Field, found: pa.DataType) -> BadInput:
+        return BadInput(
+            f"column `{field.name}` of `{whose}` is {found}, that of the index {field.type}",
+            "give the column the same type, or build the index again",
+        )
+
+    return in_schema(table, schema, refused)
 
 
 def tombstones(change: IndexChange, keep: Mask) -> dict[str, Any]:

@@ -11,9 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from mmcli.core.errors import BadInput, MmcliError, UsageError
-from mmcli.core.registry import suggestion
-from mmcli.data.labels import LabelOptions, read_labels
+from mmcli.core.errors import UsageError
 from mmcli.data.splits import SplitOptions, split_rows
 from mmcli.fusion.model import FusionModel
 from mmcli.store.reader import Store
@@ -24,6 +22,7 @@ from mmcli.workflows.fuse.parts import MOST_MODALITIES, row_contributions, subse
 from mmcli.workflows.fuse.rows import own_seen_warning, own_splits
 from mmcli.workflows.output_files import refuse_input
 from mmcli.workflows.predict.kinds import other_kind
+from mmcli.workflows.predict.labels import known_labels, probability_columns
 from mmcli.workflows.predict.source import SourceConfig, extracted
 from mmcli.workflows.predictions.files import check_predictions, write_store_predictions
 
@@ -88,11 +87,9 @@ def _on_store(
         )
     rows, warnings = _rows(model, store, config)
     check_predictions(Path(config.output), config.force)
-    truth, unknown = _truth(store, model)
+    truth, unknown = known_labels(model.config["label"], store, model.path)
     classes = list(model.config["label"]["classes"])
-    columns = {label: f"probability_{slug_of(label)}" for label in classes}
-    if len(set(columns.values())) < len(columns):  # two labels of one slug
-        columns = {label: f"probability_{i}" for i, label in enumerate(classes)}
+    columns = probability_columns(classes)
     there = inputs.present(rows)
     there[:, [inputs.names.index(name) for name in config.without]] = False
     none = ~there.any(1)
@@ -152,26 +149,7 @@ def _rows(model: FusionModel, store: Store, config: PredictConfig) -> tuple[Any,
         return np.arange(store.rows, dtype=np.int64), []
     options, warnings = own_splits(model, store, config.splits)
     splits = split_rows(store, options, train=True)
-    if not splits.has(config.split):
-        raise BadInput(
-            f"no row of `{store.path}` is `{config.split}` ({splits.source})",
-            suggestion(config.split, splits.counts()),
-        )
-    return splits.rows(config.split).astype(np.int64), warnings
-
-
-def _truth(store: Store, model: FusionModel) -> tuple[list[Any] | None, list[str]]:
-    """The label of each row where the store has it and it is of the model's kind; warnings."""
-    label = model.config["label"]
-    if label["column"] not in store.columns:
-        return None, []
-    kind = "multiclass" if label["kind"] == "binary" else label["kind"]
-    classes = tuple(label["classes"])
-    try:
-        labels = read_labels(store, LabelOptions(label["column"], kind, classes, True))
-    except MmcliError as error:
-        return None, [f"labels are left out: {error.message}"]
-    return labels.told(), labels.strange_warning(model.path)
+    return splits.asked_rows(config.split, store.path), warnings
 
 
 def _schema(model: FusionModel, columns: dict[str, str], names: tuple[str, ...]) -> pa.Schema:

@@ -15,7 +15,8 @@ from mmcli.core.types import PART_COLUMNS
 from mmcli.fusion.model import FusionModel
 from mmcli.store.manifest import MANIFEST, STATE
 from mmcli.workflows.extract.plan import ExtractConfig
-from mmcli.workflows.extract.run import Listeners, extract
+from mmcli.workflows.extract.run import extract
+from mmcli.workflows.listeners import Listeners
 
 
 @dataclass(frozen=True)

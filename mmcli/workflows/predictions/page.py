@@ -5,21 +5,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mmcli.report.charts import Interval, interval_chart
-from mmcli.report.page import figure, page, paragraph, section, table
+from mmcli.report.page import figure, page, paragraph, rows_table, section, table
 from mmcli.report.reliability import ReliabilityCurve, reliability_chart
-from mmcli.report.scatter import scatter_chart
+from mmcli.report.scatter import predicted_figure
 from mmcli.store.atomic import write_bytes
-from mmcli.workflows.evaluate.retrieval_page import rows_table
 from mmcli.workflows.evaluate.zeroshot_tables import confused_rows
 from mmcli.workflows.predictions import tables
 from mmcli.workflows.predictions.answers import Answers
 from mmcli.workflows.predictions.measures import LESS_IS_BETTER
 
 #: Classes up to which the whole confusion matrix is shown, and points of a scatter.
-MOST_CLASSES, MOST_POINTS = 24, 2000
+MOST_CLASSES = 24
 PAIRED_NOTE = (
     "Differences on the same rows: {}; intervals by paired bootstrap, p by a two-sided sign-flip"
     " permutation test where the measure is a mean over rows."
@@ -33,7 +30,9 @@ def write_page(path: Path, answers: Answers, report: Mapping[str, Any]) -> None:
         section("Scores", _scores(report)),
     ]
     if answers.task == "regression":
-        sections.append(section("Predicted and true", [_scatter(answers)]))
+        sections.append(
+            section("Predicted and true", [predicted_figure(answers.truth, answers.predicted)])
+        )
     if report["reliability"] is not None:
         sections.append(section("Reliability", [_reliability(report)]))
     if "calibration" in report:
@@ -97,15 +96,6 @@ def _curve(name: str, found: Mapping[str, Any]) -> ReliabilityCurve:
         [one[what] for one in bins] for what in ("stated", "observed", "rows")
     )
     return ReliabilityCurve(name, stated, observed, rows)
-
-
-def _scatter(answers: Answers) -> str:
-    rows = np.arange(len(answers))
-    if len(rows) > MOST_POINTS:
-        rows = np.linspace(0, len(answers) - 1, MOST_POINTS).astype(np.int64)
-    truth, predicted = answers.truth[rows].tolist(), answers.predicted[rows].tolist()
-    of = "" if len(rows) == len(answers) else f" of {len(answers)}"
-    return figure(scatter_chart(truth, predicted, "true", "predicted"), f"{len(rows)}{of} rows")
 
 
 def _confusions(report: Mapping[str, Any]) -> list[str]:

@@ -104,27 +104,21 @@ def calibration_facts(report: Mapping[str, Any]) -> list[Row]:
 
 def calibration_rows(report: Mapping[str, Any]) -> list[Row]:
     """One row a measure: before, after, and their difference with its interval."""
-    return [
-        {
-            "measure": name,
-            "before": digits(entry["before"]),
-            "after": digits(entry["after"]),
-            "difference": with_interval({**entry, "value": entry["difference"]}),
-            "p": digits(entry["p"]),
-        }
-        for name, entry in report.get("calibration", {}).get("measures", {}).items()
-    ]
+    return _difference_rows(report.get("calibration", {}), ("before", "after"))
 
 
 def against_rows(report: Mapping[str, Any]) -> list[Row]:
     """One row a measure: this, the other, their difference with its interval, p."""
+    return _difference_rows(report.get("against", {}), ("this", "other"))
+
+
+def _difference_rows(compared: Mapping[str, Any], sides: tuple[str, str]) -> list[Row]:
     return [
         {
             "measure": name,
-            "this": digits(entry["this"]),
-            "other": digits(entry["other"]),
+            **{side: digits(entry[side]) for side in sides},
             "difference": with_interval({**entry, "value": entry["difference"]}),
             "p": digits(entry["p"]),
         }
-        for name, entry in report.get("against", {}).get("measures", {}).items()
+        for name, entry in compared.get("measures", {}).items()
     ]

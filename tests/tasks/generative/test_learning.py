@@ -13,9 +13,9 @@ from mmcli.tasks.generative.learning import AnswerTraining
 from mmcli.tasks.generative.loading import find_base, load_network, speak
 from mmcli.tasks.generative.tuned import plan, tune, with_adapter, write_adapter
 from mmcli.tuning.options import StrategyOptions
-from mmcli.workflows.finetune.config import Listeners
 from mmcli.workflows.finetune.generative.rows import load_rows
 from mmcli.workflows.finetune.generative.run import run
+from mmcli.workflows.listeners import Listeners
 from tests.tasks.generative.making import config, rows, table, tiny
 from tests.tasks.generative.tiny_parts import torch
 

@@ -16,8 +16,8 @@ from mmcli.tasks.generative.loading import load_network
 from mmcli.tasks.generative.scoring import judge
 from mmcli.tasks.generative.tuned import TunedModel, tune
 from mmcli.tuning.options import StrategyOptions
-from mmcli.workflows.finetune.config import Listeners
 from mmcli.workflows.finetune.generative.plan import LOSS, Setting, shown
+from mmcli.workflows.listeners import Listeners
 
 
 def network_of(setting: Setting) -> Any:

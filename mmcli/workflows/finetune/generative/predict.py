@@ -14,8 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmcli.core.errors import BadInput, UsageError
-from mmcli.core.registry import suggestion
+from mmcli.core.errors import UsageError
 from mmcli.engine.decoding import worker_count
 from mmcli.engine.device import place, probe
 from mmcli.store.artifact import ArtifactWriter, check_artifact_output
@@ -94,12 +93,7 @@ def predict_generative(
     examples = data.examples
     if config.split:
         splits = data.splits(config.splits, train=True)
-        if not splits.has(config.split):
-            raise BadInput(
-                f"no row of `{config.data}` is `{config.split}` ({splits.source})",
-                suggestion(config.split, splits.counts()),
-            )
-        examples = data.of(splits, config.split)
+        examples = [data.examples[row] for row in splits.asked_rows(config.split, config.data)]
     base = model.base()
     dialect = model.dialect(base)
     workers = worker_count(config.workers, len(examples))

@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmcli.metrics.captions import CIDER_D_MAX
-from mmcli.report.charts import Interval, Series, interval_chart, line_chart
+from mmcli.report.charts import Interval, interval_chart
+from mmcli.report.markdown import markdown_table
 from mmcli.report.media import make_thumbnails, picture
-from mmcli.report.page import figure, paragraph, section, table
+from mmcli.report.page import figure, paragraph, rows_table, section, table
 from mmcli.report.page import page as whole_page
 from mmcli.report.page import text as escaped
+from mmcli.report.run_page import epoch_chart, settings_section
 from mmcli.tasks.generative.examples import Example
 from mmcli.tasks.generative.loading import Base
 from mmcli.workflows.fuse.report import shown_rows
@@ -25,14 +27,13 @@ def page(
 ) -> str:
     """Scores, each kind of question, answers with their pictures, curves, settings."""
     measure = report["measure"]
-    names = list(dict.fromkeys(name for row in report["table"] for name in row))
     sections = [
         section(
             "How good it is",
             [
                 *(paragraph(line) for line in report["lines"]),
                 *(paragraph(line, note=True) for line in report["cautions"]),
-                table(names, [[row.get(n) for n in names] for row in report["table"]]),
+                rows_table(report["table"]),
                 figure(_bars(report), f"{measure} and its 95 % interval"),
             ],
         )
@@ -47,7 +48,7 @@ def page(
     sections.append(section("Answers", [_answers(examples, said)]))
     if history:
         sections.append(section("Curves", _curves(history)))
-    sections.append(section("Settings", [table(["setting", "value"], _settings(report))]))
+    sections.append(settings_section(_settings(report)))
     return whole_page(f"{report['task']} by {report['base']}", sections)
 
 
@@ -57,12 +58,6 @@ def card(report: Mapping[str, Any], base: Base, command: str, folder: str) -> st
     loads = f'`transformers.{base.class_name}.from_pretrained("{folder}")`'
     if report["adapter"]:
         loads = f'`peft.PeftModel.from_pretrained(base, "{folder}")` on its base'
-    names = list(dict.fromkeys(name for row in report["table"] for name in row))
-    body = [
-        "| " + " | ".join("" if row.get(n) is None else str(row[n]) for n in names) + " |"
-        for row in shown_rows(report["table"])
-    ]
-    scores = "\n".join(["| " + " | ".join(names) + " |", "|" + " --- |" * len(names), *body])
     lines = "\n".join(f"- {line}" for line in [*report["lines"], *report["cautions"]])
     strategy = ", ".join(f"{part} {name}" for part, name in report["strategy"].items())
     return f"""# {report["task"]} by {family.name}
@@ -83,7 +78,7 @@ own licence; that of `{family.hub}` is {family.licence}.
 
 {lines}
 
-{scores}
+{markdown_table(shown_rows(report["table"]))}
 
 {_measures(report["task"])}
 
@@ -130,12 +125,8 @@ def _answers(examples: Sequence[Example], said: Sequence[str]) -> str:
 
 
 def _curves(history: Sequence[Mapping[str, Any]]) -> list[str]:
-    found = []
-    for name, label in (("loss", "train loss, nats a token"), ("score", "validation score")):
-        points = [record for record in history if record.get(name) is not None]
-        curve = Series(label, [p["epoch"] for p in points], [p[name] for p in points])
-        found.append(figure(line_chart([curve], "epoch", label), label))
-    return found
+    labels = {"loss": "train loss, nats a token", "score": "validation score"}
+    return [epoch_chart({label: history}, name, label) for name, label in labels.items()]
 
 
 def _settings(report: Mapping[str, Any]) -> list[list[Any]]:

@@ -5,7 +5,7 @@ Knows splits and columns; nothing about models.
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from mmcli.data.files import PartError
 from mmcli.data.messages import fingerprint, is_messages, read_messages
 from mmcli.data.places import locate
 from mmcli.data.source import SourceOptions, open_source
-from mmcli.data.splits import SplitOptions, Splits, split_rows
+from mmcli.data.splits import SplitOptions, Splits, split_pictures
 from mmcli.data.texts import read_text
 from mmcli.store.manifest import MANIFEST, file_record
 from mmcli.store.reader import Store
@@ -46,17 +46,8 @@ class GenerativeData:
     fingerprint: str
 
     def splits(self, options: SplitOptions, *, train: bool) -> Splits:
-        """The split of every row, by the rules of every verb.
-
-        Rows of one picture are drawn together for val, unless the user groups them otherwise, or
-        has put them into different splits already.
-        """
-        if options.group_by is None and "image" in self.table.columns:
-            try:
-                return split_rows(self.table, replace(options, group_by="image"), train=train)
-            except BadInput:  # pictures that cross, or something that is said again below
-                pass
-        return split_rows(self.table, options, train=train)
+        """The split of every row; where val is taken from train, whole pictures at a time."""
+        return split_pictures(self.table, options, train=train)
 
     def of(self, splits: Splits, name: str) -> list[Example]:
         """The examples of a split."""

@@ -19,7 +19,7 @@ from mmcli.tasks.generative.answering import answers
 from mmcli.tasks.generative.examples import Example
 from mmcli.tasks.generative.scoring import MEASURES, Score, compare, judge
 from mmcli.tasks.generative.tuned import TunedModel
-from mmcli.workflows.finetune.config import FinetuneConfig, Listeners
+from mmcli.workflows.finetune.config import FinetuneConfig
 from mmcli.workflows.finetune.generative.files import KIND, write_generative
 from mmcli.workflows.finetune.generative.learn import (
     dry_run,
@@ -38,6 +38,7 @@ from mmcli.workflows.finetune.generative.plan import (
     with_baselines,
 )
 from mmcli.workflows.finetune.plan import told
+from mmcli.workflows.listeners import Listeners
 
 #: Answers that the report holds in full.
 _SHOWN = 20

@@ -16,7 +16,7 @@ from mmcli.core.bounds import within
 from mmcli.core.errors import BadInput, UsageError
 from mmcli.core.registry import suggestion
 from mmcli.core.types import MODALITIES
-from mmcli.data.groups import group_rows
+from mmcli.data.groups import group_codes
 from mmcli.data.source import SourceOptions, open_source
 from mmcli.store.mapped import MappedKey
 from mmcli.store.reader import Store
@@ -138,8 +138,7 @@ def load_pairs(
     features = data.features
     groups = features.groups
     if not settings.positive_by and "text" in between and "text" in store.columns:
-        table = store.items(["id", "text"])
-        groups = group_rows(table.column("id"), table.column("text"), "text").codes.astype(np.int64)
+        groups = group_codes(store, "text")
     parts = {name: _with_direction(part) for name, part in features.parts.items()}
     features = replace(features, parts=parts, groups=groups)
     features.check_pairs()

@@ -23,10 +23,11 @@ from mmcli.store.reader import Store
 from mmcli.tasks.pairs import Joint, PairNetwork
 from mmcli.tasks.pairs_learning import PairLearning, Standard
 from mmcli.tasks.pairs_losses import Weights
-from mmcli.workflows.finetune.config import FinetuneConfig, Listeners
+from mmcli.workflows.finetune.config import FinetuneConfig
 from mmcli.workflows.finetune.pairs.data import RETRIEVAL, PairSettings
 from mmcli.workflows.finetune.pairs.tune import LiveTowerState, second_stage
 from mmcli.workflows.finetune.plan import FROZEN, Plan
+from mmcli.workflows.listeners import Listeners
 
 #: Steps that the heads get at least where nobody says how many epochs: with few rows an epoch is a
 #: step or two. On 858 scenes 120 epochs are 0.04 of hit@1 better than 40, and 300 no better.

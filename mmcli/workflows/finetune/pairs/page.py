@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmcli.report.charts import Interval, Series, interval_chart, line_chart
-from mmcli.report.page import figure, heading, paragraph, section, table
+from mmcli.report.charts import Interval, interval_chart
+from mmcli.report.markdown import markdown_table
+from mmcli.report.page import figure, heading, paragraph, rows_table, section, table
 from mmcli.report.page import page as whole_page
+from mmcli.report.run_page import counts_line, epoch_chart, settings_section
 from mmcli.workflows.fuse.report import shown_rows
 
 _LOSSES = ("loss", "contrastive", "matching", "masked")
@@ -17,7 +19,7 @@ def page(report: Mapping[str, Any], history: Sequence[Mapping[str, Any]], comman
     bars = [Interval(r["model"], r[metric], r["low"], r["high"]) for r in report["table"]]
     scores: list[str] = [paragraph(scored(report), note=True)]
     for name, rows in report["tables"].items():
-        scores += [heading(name), _table(rows)]
+        scores += [heading(name), rows_table(rows)]
     if bars:
         scores.append(figure(interval_chart(bars), f"{metric} and its 95 % interval"))
     sections = [
@@ -30,10 +32,10 @@ def page(report: Mapping[str, Any], history: Sequence[Mapping[str, Any]], comman
         blocks = [paragraph(words, note=True), table(["what", "value"], rows)]
         sections.append(section("What the losses came to", blocks))
     if len(report["seeds_scores"]) > 1:
-        sections.append(section("Seeds", [_table(report["seeds_scores"])]))
+        sections.append(section("Seeds", [rows_table(report["seeds_scores"])]))
     sections += [
         section("Curves", _curves(history)),
-        section("Settings", [table(["setting", "value"], _settings(report))]),
+        settings_section(_settings(report)),
     ]
     return whole_page(f"{report['kept']}: {' and '.join(report['between'])}", sections, command)
 
@@ -85,7 +87,7 @@ Two towers that meet in one space. {losses}
 
 {lines}
 
-{_markdown(report["table"])}
+{markdown_table(shown_rows(report["table"]))}
 
 ## Use
 
@@ -96,42 +98,21 @@ that they read. The scores hold for data like that of the {report["scored_rows"]
 """
 
 
-def _markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    body = [
-        "| " + " | ".join("" if r.get(n) is None else str(r[n]) for n in names) + " |"
-        for r in shown_rows(rows)
-    ]
-    return "\n".join(["| " + " | ".join(names) + " |", "|" + " --- |" * len(names), *body])
-
-
-def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    return table(names, [[row.get(name) for name in names] for row in rows])
-
-
 def _curves(history: Sequence[Mapping[str, Any]]) -> list[str]:
     charts = []
-    runs = list(dict.fromkeys((r["stage"], r["seed"]) for r in history))
     for name in ("score", *_LOSSES):
-        curves = []
-        for stage, seed in runs:
-            points = [
-                r
-                for r in history
-                if (r["stage"], r["seed"]) == (stage, seed) and r.get(name) is not None
-            ]
-            if points:
-                x, y = [p["epoch"] for p in points], [p[name] for p in points]
-                curves.append(Series(f"{stage}, seed {seed}", x, y))
-        if curves:
+        runs: dict[str, list[Mapping[str, Any]]] = {}
+        for record in history:
+            if record.get(name) is not None:
+                runs.setdefault(f"{record['stage']}, seed {record['seed']}", []).append(record)
+        if runs:
             label = "score of the validation rows" if name == "score" else f"{name}, train rows"
-            charts.append(figure(line_chart(curves, "epoch", label), f"{label}, by epoch"))
+            charts.append(epoch_chart(runs, name, label, f"{label}, by epoch"))
     return charts
 
 
 def _settings(report: Mapping[str, Any]) -> list[list[Any]]:
-    rows = ", ".join(f"{n} {c}" for n, c in report["rows"].items())
+    rows = counts_line(report["rows"])
     found: list[list[Any]] = [["data", report["data"]], ["rows", rows]]
     found += [["splits", report["splits"]], ["positives", report["positives"]]]
     for name, told in report["modalities"].items():

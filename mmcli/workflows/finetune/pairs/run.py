@@ -18,7 +18,7 @@ from mmcli.store.artifact import ArtifactWriter, check_artifact_output
 from mmcli.store.reader import Store
 from mmcli.tasks.registry import TASKS
 from mmcli.workflows.align.data import AlignData
-from mmcli.workflows.finetune.config import FinetuneConfig, Listeners
+from mmcli.workflows.finetune.config import FinetuneConfig
 from mmcli.workflows.finetune.features import failure_lines, is_store, open_features
 from mmcli.workflows.finetune.pairs.data import (
     PairSettings,
@@ -29,6 +29,7 @@ from mmcli.workflows.finetune.pairs.data import (
 )
 from mmcli.workflows.finetune.pairs.files import write_pairs
 from mmcli.workflows.finetune.plan import FROZEN, Plan, fingerprint, plan_run, told
+from mmcli.workflows.listeners import Listeners
 from mmcli.workflows.queries.plans import modality_of_key
 
 if TYPE_CHECKING:

@@ -27,10 +27,11 @@ from mmcli.tasks.pairs_learning import PairLearning
 from mmcli.tuning.checkpointing import checkpointed
 from mmcli.tuning.rates import layer_rates
 from mmcli.tuning.strategy import StrategyOptions, Tuned, apply
-from mmcli.workflows.finetune.config import FinetuneConfig, Listeners
+from mmcli.workflows.finetune.config import FinetuneConfig
 from mmcli.workflows.finetune.parts import part_columns
 from mmcli.workflows.finetune.plan import Plan
 from mmcli.workflows.finetune.tune import NEW_RATE, RATES
+from mmcli.workflows.listeners import Listeners
 from mmcli.workflows.queries.plans import reference_of
 
 #: Contrast lives of other rows, so a batch holds as many as it can.

@@ -20,7 +20,7 @@ from mmcli.metrics.calibration import (
     tempered_labels,
 )
 from mmcli.metrics.choice import Measure
-from mmcli.metrics.classification import class_counts, class_scores, confusion_matrix
+from mmcli.metrics.classification import class_counts, class_table, confusion_matrix
 from mmcli.metrics.multilabel import label_counts, label_pairs
 from mmcli.metrics.probabilities import reliability
 from mmcli.store.reader import Store
@@ -140,17 +140,7 @@ def _by_class(answers: Answers) -> dict[str, Any]:
             "confusion": {"classes": list(answers.classes), "matrix": matrix.tolist()},
             "majority_accuracy": float(counts.support.max() / len(answers)),
         }
-    each = class_scores(counts)
-    rows = [
-        {
-            "class": label,
-            "rows": int(counts.support[i]),
-            "predicted": int(counts.predicted[i]),
-            **{name: float(values[i]) for name, values in each.items()},
-        }
-        for i, label in enumerate(answers.classes)
-    ]
-    return {**found, "per_class": rows}
+    return {**found, "per_class": class_table(answers.classes, counts)}
 
 
 def _calibration(

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmcli.fusion.registry import FusionSpec
+from mmcli.report.markdown import markdown_table
 from mmcli.workflows.evaluate.retrieval_tables import digits, with_interval
 from mmcli.workflows.finetune.report.analysis import Analysis
 from mmcli.workflows.finetune.report.run import scored_line
@@ -49,11 +50,11 @@ def finetune_card(
 
 {chr(10).join(f"- {line}" for line in verdict_lines(report))}
 
-{_markdown(report["table"])}
+{markdown_table(shown_rows(report["table"]))}
 
 The kept model by itself:
 
-{_markdown([_measure(name, entry) for name, entry in found["measures"].items()])}
+{markdown_table([_measure(name, entry) for name, entry in found["measures"].items()])}
 
 ## Where it fails
 
@@ -136,12 +137,3 @@ def _elsewhere(towers: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _measure(name: str, entry: Mapping[str, float]) -> dict[str, Any]:
     return {"measure": name, **{what: digits(entry[what], 3) for what in ("value", "low", "high")}}
-
-
-def _markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    body = [
-        "| " + " | ".join("" if r.get(n) is None else str(r[n]) for n in names) + " |"
-        for r in shown_rows(rows)
-    ]
-    return "\n".join(["| " + " | ".join(names) + " |", "|" + " --- |" * len(names), *body])

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmcli.report.charts import Series, line_chart
-from mmcli.report.page import figure, heading, paragraph, table, text
-from mmcli.workflows.evaluate.retrieval_page import rows_table
+from mmcli.report.page import figure, heading, paragraph, rows_table, table, text
+from mmcli.report.run_page import counts_line
 from mmcli.workflows.finetune.report.bars import bar, bars_caption, bars_chart, cell, pair
 from mmcli.workflows.fuse.report import scored
 from mmcli.workflows.predictions.measures import LESS_IS_BETTER
@@ -112,11 +112,10 @@ def towers(report: Mapping[str, Any]) -> list[str]:
 
 def settings(report: Mapping[str, Any], command: str, told: Mapping[str, Any]) -> list[str]:
     """The command, what was chosen, and every option behind a fold."""
-    rows = ", ".join(f"{n} {c}" for n, c in report["rows"].items())
     found: list[list[Any]] = [
         ["data", report.get("data")],
         ["label", f"{report['label']['kind']}: {report['label']['why']}"],
-        ["rows", rows],
+        ["rows", counts_line(report["rows"])],
         ["splits", report["splits"]],
         *([f"{n} keys", ", ".join(m["keys"])] for n, m in report["modalities"].items()),
         *(

@@ -6,16 +6,13 @@ Made of the report that `metrics.json` keeps; knows nothing about how any of it 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from mmcli.report.confusion import MOST_CLASSES, confusion_chart
-from mmcli.report.page import figure, heading, paragraph, section, text
+from mmcli.report.page import figure, heading, paragraph, rows_table, section, text
 from mmcli.report.page import page as whole_page
 from mmcli.report.reliability import ReliabilityCurve, reliability_chart
 from mmcli.report.residuals import residual_histogram
-from mmcli.report.scatter import scatter_chart
+from mmcli.report.scatter import predicted_figure
 from mmcli.store.reader import Store
-from mmcli.workflows.evaluate.retrieval_page import rows_table
 from mmcli.workflows.evaluate.retrieval_tables import digits, with_interval
 from mmcli.workflows.evaluate.zeroshot_tables import confused_rows
 from mmcli.workflows.finetune.report.analysis import Analysis
@@ -35,7 +32,7 @@ from mmcli.workflows.predictions.measures import LESS_IS_BETTER
 from mmcli.workflows.predictions.tables import calibration_rows
 
 #: Points of a scatter, bars of a chart, columns named under an error.
-MOST_POINTS, MOST_BARS, MOST_NAMED = 2000, 40, 4
+MOST_BARS, MOST_NAMED = 40, 4
 _STYLE = (
     STYLE
     + """
@@ -155,13 +152,8 @@ def _outcomes(analysis: Analysis) -> str:
 
 
 def _residuals(answers: Answers) -> list[str]:
-    rows = np.arange(len(answers))
-    if len(rows) > MOST_POINTS:
-        rows = np.linspace(0, len(answers) - 1, MOST_POINTS).astype(np.int64)
-    truth, predicted = answers.truth[rows].tolist(), answers.predicted[rows].tolist()
-    of = "" if len(rows) == len(answers) else f" of {len(answers)}"
     charts = [
-        figure(scatter_chart(truth, predicted, "true", "predicted"), f"{len(rows)}{of} rows"),
+        predicted_figure(answers.truth, answers.predicted),
         figure(
             residual_histogram((answers.predicted - answers.truth).tolist()),
             "Right of the dashed line too much was predicted, left of it too little.",

@@ -28,9 +28,8 @@ from mmcli.store.parquet import open_parquet, read_rows, write_table
 from mmcli.store.reader import Store
 from mmcli.tasks.streams_tracks import PictureTrack, Shown, SoundTrack, Track
 from mmcli.workflows.extract.plan import ExtractConfig
-from mmcli.workflows.extract.run import Listeners as ExtractListeners
 from mmcli.workflows.extract.run import extract
-from mmcli.workflows.finetune.config import Listeners
+from mmcli.workflows.listeners import Listeners
 
 #: What hears and what sees, where nothing else is named. On held-out real recordings log-mel and
 #: Whisper's states together have a mean average precision of 0.43, alone 0.30 and 0.40
@@ -157,7 +156,7 @@ def _extract(
                 resume=(path / STATE).is_file(),
                 seed=config.seed,
             ),
-            ExtractListeners(listeners.message, listeners.progress),
+            listeners,
         )
     return Store.open(path, config.verify)
 

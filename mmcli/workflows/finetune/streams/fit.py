@@ -20,9 +20,10 @@ from mmcli.tasks.streams_decode import Rule, choose_rules, decode_all, kept
 from mmcli.tasks.streams_network import StreamBlueprint, build
 from mmcli.tasks.streams_scores import MAIN, Said
 from mmcli.tasks.streams_tracks import statistics
-from mmcli.workflows.finetune.config import FinetuneConfig, Listeners
+from mmcli.workflows.finetune.config import FinetuneConfig
 from mmcli.workflows.finetune.streams.data import Rows, StreamRows, StreamSettings
 from mmcli.workflows.finetune.streams.features import NOUNS, StreamFeatures
+from mmcli.workflows.listeners import Listeners
 
 #: With fewer val recordings thresholds are chosen on train recordings too.
 _FEW = 5

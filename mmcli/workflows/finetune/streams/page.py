@@ -5,10 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmcli.report.charts import Interval, Series, interval_chart, line_chart
+from mmcli.report.charts import Interval, interval_chart
+from mmcli.report.markdown import markdown_table
 from mmcli.report.media import MAX_AUDIO_BYTES, audio_uri, sound
-from mmcli.report.page import figure, paragraph, section, table, text
+from mmcli.report.page import figure, paragraph, rows_table, section, text
 from mmcli.report.page import page as whole_page
+from mmcli.report.run_page import counts_line, epoch_chart, settings_section
 from mmcli.tasks.streams_scores import MAIN
 from mmcli.workflows.fuse.report import shown_rows
 
@@ -27,11 +29,11 @@ def page(report: Mapping[str, Any], examples: Sequence[Mapping[str, Any]]) -> st
             "Every model",
             [
                 paragraph(f"Scores of the {report['scored_rows']} recordings.", note=True),
-                _table(report["table"]),
+                rows_table(report["table"]),
                 figure(interval_chart(bars), caption),
             ],
         ),
-        section("By class", [_table(report["by_class"]), *_decoding(report)]),
+        section("By class", [rows_table(report["by_class"]), *_decoding(report)]),
         section("Curves", _curves(report["history"])),
         section(
             "Where it is wrong most",
@@ -40,7 +42,7 @@ def page(report: Mapping[str, Any], examples: Sequence[Mapping[str, Any]]) -> st
                 *(block for example in examples for block in _example(example)),
             ],
         ),
-        section("Settings", [table(["setting", "value"], _settings(report))]),
+        settings_section(_settings(report)),
     ]
     return whole_page(f"events: {', '.join(report['modalities'])}", sections)
 
@@ -80,11 +82,11 @@ score `keep` on. Both were chosen on val and are in `config.json`.
 200 ms (offsets: half the length, where that is more), of the {report["scored_rows"]} recordings;
 intervals at 95 % over recordings.
 
-{_markdown(report["table"])}
+{markdown_table(shown_rows(report["table"]))}
 
 {lines}
 
-{_markdown(report["tables"]["by class"])}
+{markdown_table(shown_rows(report["tables"]["by class"]))}
 
 ## Use
 
@@ -93,38 +95,18 @@ the {report["scored_rows"]} recordings.
 """
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    return table(names, [[row.get(name) for name in names] for row in rows])
-
-
-def _markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    body = [
-        "| " + " | ".join("" if r.get(n) is None else str(r[n]) for n in names) + " |"
-        for r in shown_rows(rows)
-    ]
-    return "\n".join(["| " + " | ".join(names) + " |", "|" + " --- |" * len(names), *body])
-
-
 def _decoding(report: Mapping[str, Any]) -> list[str]:
     rows = [{"class": name, **rule} for name, rule in report["decoding"].items()]
-    return [paragraph("How each class is decoded, chosen on val.", note=True), _table(rows)]
+    return [paragraph("How each class is decoded, chosen on val.", note=True), rows_table(rows)]
 
 
 def _curves(history: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
-    charts = []
-    for name, label in (("loss", "train loss"), ("score", "val mean average precision")):
-        series = []
-        for model, records in history.items():
-            points = [r for r in records if r.get(name) is not None]
-            series.append(Series(model, [p["epoch"] for p in points], [p[name] for p in points]))
-        charts.append(figure(line_chart(series, "epoch", label), label))
-    return charts
+    labels = {"loss": "train loss", "score": "val mean average precision"}
+    return [epoch_chart(history, name, label) for name, label in labels.items()]
 
 
 def _settings(report: Mapping[str, Any]) -> list[list[Any]]:
-    rows = ", ".join(f"{n} {c['recordings']}" for n, c in report["rows"].items())
+    rows = counts_line({n: c["recordings"] for n, c in report["rows"].items()})
     found: list[list[Any]] = [["data", report["data"]], ["recordings", rows]]
     found += [[f"{n} encoders", ", ".join(r)] for n, r in report["modalities"].items()]
     found += [[name, value] for name, value in report["chosen"].items()]

@@ -23,7 +23,6 @@ from mmcli.store.manifest import MANIFEST, file_record
 from mmcli.store.parquet import write_table
 from mmcli.tasks.streams_decode import decode_all, kept
 from mmcli.tasks.streams_tracks import AbsentTrack, Track
-from mmcli.workflows.finetune.config import Listeners
 from mmcli.workflows.finetune.streams.data import Rows, opened, splits_of
 from mmcli.workflows.finetune.streams.features import (
     FeatureConfig,
@@ -31,6 +30,7 @@ from mmcli.workflows.finetune.streams.features import (
     stream_features,
 )
 from mmcli.workflows.finetune.streams.files import StreamModel, open_stream_model
+from mmcli.workflows.listeners import Listeners
 from mmcli.workflows.predict.raw import RawPredict, raw_options
 from mmcli.workflows.predict.run import PredictConfig
 from mmcli.workflows.predictions.files import KIND
@@ -154,12 +154,7 @@ def _rows(model: StreamModel, config: RawPredict, source: Any) -> Rows:
     if source.fingerprint == model.config["source"]["fingerprint"]:
         options = SplitOptions(**model.config["splits"])
     splits = splits_of(source, config.data, options)
-    if not splits.has(config.split):
-        raise BadInput(
-            f"no row of `{config.data}` is `{config.split}` ({splits.source})",
-            suggestion(config.split, splits.counts()),
-        )
-    return splits.rows(config.split).astype(np.int64)
+    return splits.asked_rows(config.split, config.data)
 
 
 def _check_bindings(model: StreamModel, features: StreamFeatures) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from mmcli.engine.torch_stack import load_torch
 from mmcli.store.artifact import ArtifactWriter, check_artifact_output
-from mmcli.workflows.finetune.config import FinetuneConfig, Listeners
+from mmcli.workflows.finetune.config import FinetuneConfig
 from mmcli.workflows.finetune.opened import MODEL_KIND
 from mmcli.workflows.finetune.plan import told
 from mmcli.workflows.finetune.streams.data import (
@@ -27,6 +27,7 @@ from mmcli.workflows.finetune.streams.features import (
     stream_features,
 )
 from mmcli.workflows.finetune.streams.files import write_stream_model
+from mmcli.workflows.listeners import Listeners
 
 
 def run(config: FinetuneConfig, listeners: Listeners | None = None) -> dict[str, Any]:

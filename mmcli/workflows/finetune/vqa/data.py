@@ -21,7 +21,7 @@ from mmcli.data.answers import Answers, answer_column, read_answers
 from mmcli.data.files import PartError
 from mmcli.data.places import locate
 from mmcli.data.source import SourceOptions, open_source
-from mmcli.data.splits import SplitOptions, Splits, split_rows
+from mmcli.data.splits import SplitOptions, Splits, split_pictures
 from mmcli.data.texts import read_text
 from mmcli.store.manifest import MANIFEST, file_record
 from mmcli.store.reader import Store
@@ -61,12 +61,7 @@ class VqaRows:
 
     def splits(self, options: SplitOptions, *, train: bool = True) -> Splits:
         """The split of every row; where val is taken from train, whole pictures at a time."""
-        if options.group_by is None and "image" in self.table.columns:
-            try:
-                return split_rows(self.table, replace(options, group_by="image"), train=train)
-            except BadInput:  # a picture in two splits, which the data may have meant
-                pass
-        return split_rows(self.table, options, train=train)
+        return split_pictures(self.table, options, train=train)
 
     def groups(self, column: str | None, rows: Rows) -> Any:
         """int64 `(len(rows),)` from 0: rows that are drawn together, those of one picture."""

@@ -19,14 +19,13 @@ from mmcli.data.answers import cell_answers
 from mmcli.metrics.statistics import LEVEL, bootstrap_means, sign_flip_test
 from mmcli.metrics.vqa import accuracy_by_type, answer_scores, normalised
 from mmcli.report.charts import Interval, interval_chart
-from mmcli.report.page import figure, page, section
+from mmcli.report.page import figure, page, rows_table, section
 from mmcli.store.atomic import write_bytes
 from mmcli.store.hashes import check_files
 from mmcli.store.manifest import file_path, read_manifest
 from mmcli.store.parquet import open_parquet, read_rows
 from mmcli.workflows.evaluate.predictions import PredictionsConfig
 from mmcli.workflows.finetune.vqa.judge import MEASURE
-from mmcli.workflows.finetune.vqa.page import rows_of
 from mmcli.workflows.output_files import refuse_page
 
 KIND = "mmcli.predictions"
@@ -203,12 +202,12 @@ def _page(report: Mapping[str, Any]) -> str:
     bars = [
         Interval(row["type"], row[MEASURE], row["low"], row["high"]) for row in report["per_type"]
     ]
-    blocks = [section("Measures", [rows_of(measures)])]
+    blocks = [section("Measures", [rows_table(measures)])]
     if bars:
         chart = figure(interval_chart(bars), f"{MEASURE} and its 95 % interval over pictures")
-        blocks.append(section("By type of question", [rows_of(report["per_type"]), chart]))
+        blocks.append(section("By type of question", [rows_table(report["per_type"]), chart]))
     if "against" in report:
         other = report["against"]
         rows = [{"measure": name, **values} for name, values in other["measures"].items()]
-        blocks.append(section(f"Against {other['path']}", [rows_of(rows)]))
+        blocks.append(section(f"Against {other['path']}", [rows_table(rows)]))
     return page(f"answers of {report['predictions']}", blocks)

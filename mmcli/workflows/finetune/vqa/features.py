@@ -23,10 +23,9 @@ from mmcli.store.reader import Store
 from mmcli.tasks.vqa import ENCODERS, LAYERS, MOST_WORDS
 from mmcli.tasks.vqa_tokens import Asked, Rows, TokenBank
 from mmcli.workflows.extract.plan import ExtractConfig
-from mmcli.workflows.extract.run import Listeners as ExtractListeners
 from mmcli.workflows.extract.run import extract
-from mmcli.workflows.finetune.config import Listeners
 from mmcli.workflows.finetune.vqa.data import VqaRows
+from mmcli.workflows.listeners import Listeners
 
 PICTURES, QUESTIONS = "pictures", "questions"
 
@@ -174,7 +173,7 @@ def _extracted(
             resume=(output / STATE).is_file(),
             seed=wanted.seed,
         ),
-        ExtractListeners(listeners.message, listeners.progress),
+        listeners,
     )
 
 

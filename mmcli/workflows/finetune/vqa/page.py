@@ -3,15 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmcli.report.charts import Interval, Series, interval_chart, line_chart
+from mmcli.report.charts import Interval, interval_chart
+from mmcli.report.markdown import markdown_table
 from mmcli.report.media import make_thumbnails, picture
-from mmcli.report.page import figure, paragraph, section, table
+from mmcli.report.page import figure, paragraph, rows_table, section
 from mmcli.report.page import page as whole_page
 from mmcli.report.page import text as escaped
 from mmcli.report.reliability import ReliabilityCurve, reliability_chart
+from mmcli.report.run_page import counts_line, epoch_chart, settings_section
 from mmcli.workflows.finetune.vqa.judge import MEASURE
-
-_CURVES = ("loss", "score")
 
 
 def page(report: Mapping[str, Any], history: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
@@ -25,36 +25,30 @@ def page(report: Mapping[str, Any], history: Mapping[str, Sequence[Mapping[str, 
             [
                 *(paragraph(line) for line in report["lines"]),
                 *(paragraph(line, note=True) for line in report["cautions"]),
-                rows_of(report["table"]),
+                rows_table(report["table"]),
                 figure(interval_chart(bars), f"{MEASURE} and its 95 % interval"),
             ],
         ),
-        section("By type of question", [rows_of(report["by_type"])]),
+        section("By type of question", [rows_table(report["by_type"])]),
         section(
             "With a part hidden",
             [
                 paragraph("The same model when it is not shown one of the two.", note=True),
-                rows_of(report["hidden"]),
+                rows_table(report["hidden"]),
             ],
         ),
         section("Calibration", [_calibration(report["calibration"])]),
         section("Most confident errors", [_errors(report["errors"])]),
-        section("Frequent answers", [rows_of(report["answers"])]),
+        section("Frequent answers", [rows_table(report["answers"])]),
         section("Curves", _curves(history)),
-        section("Settings", [table(["setting", "value"], settings_of(report))]),
+        settings_section(settings_of(report)),
     ]
     return whole_page("Answers to questions about pictures", sections, report["command"])
 
 
-def rows_of(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A table of all columns that any row has."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    return table(names, [[row.get(name) for name in names] for row in rows])
-
-
 def settings_of(report: Mapping[str, Any]) -> list[list[Any]]:
     """What was chosen, and what it ran on."""
-    rows = ", ".join(f"{name} {count}" for name, count in report["rows"].items())
+    rows = counts_line(report["rows"])
     found: list[list[Any]] = [["splits", report["splits"]], ["rows", rows]]
     found += [["pictures", report["pictures"]], ["different questions", report["questions"]]]
     found += [[f"{name} keys", ", ".join(keys)] for name, keys in report["keys"].items()]
@@ -65,11 +59,10 @@ def settings_of(report: Mapping[str, Any]) -> list[list[Any]]:
 
 def card(report: Mapping[str, Any], command: str) -> str:
     """The model card, in Markdown."""
-    names = ["model", MEASURE, "low", "high"]
-    body = "\n".join(
-        "| " + " | ".join([row["model"], *(f"{row[n]:.3f}" for n in names[1:])]) + " |"
+    scores = [
+        {"model": row["model"]} | {name: f"{row[name]:.3f}" for name in (MEASURE, "low", "high")}
         for row in report["table"]
-    )
+    ]
     lines = "\n".join(f"- {line}" for line in [*report["lines"], *report["cautions"]])
     keys = "; ".join(f"{name}: {', '.join(keys)}" for name, keys in report["keys"].items())
     counts = report["rows"]
@@ -90,9 +83,7 @@ features. {keys}. {report["parameters"]} parameters learned.
 
 Of the {report["scored_rows"]} rows, with 95 % intervals over values of `{report["groups"]}`:
 
-| {" | ".join(names)} |
-| --- | --- | --- | --- |
-{body}
+{markdown_table(scores)}
 
 {lines}
 
@@ -124,12 +115,5 @@ def _calibration(found: Mapping[str, Any]) -> str:
 
 
 def _curves(history: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
-    found = []
-    for what in _CURVES:
-        series = []
-        for name, records in history.items():
-            points = [r for r in records if r.get(what) is not None]
-            series.append(Series(name, [r["epoch"] for r in points], [r[what] for r in points]))
-        label = "train loss" if what == "loss" else f"validation {MEASURE}"
-        found.append(figure(line_chart(series, "epoch", label), label))
-    return found
+    labels = {"loss": "train loss", "score": f"validation {MEASURE}"}
+    return [epoch_chart(history, name, label) for name, label in labels.items()]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from mmcli.core.errors import BadInput, UsageError
+from mmcli.core.errors import UsageError
 from mmcli.core.registry import suggestion
 from mmcli.data.answers import Answers
 from mmcli.data.splits import SplitOptions
@@ -22,7 +22,6 @@ from mmcli.store.manifest import MANIFEST, file_record
 from mmcli.store.slugs import slug_of
 from mmcli.tasks.vqa_learning import BOTH, Run, probabilities
 from mmcli.tasks.vqa_tokens import Asked, Rows, blocks
-from mmcli.workflows.finetune.config import Listeners
 from mmcli.workflows.finetune.vqa.data import VqaRows, read_rows
 from mmcli.workflows.finetune.vqa.features import (
     Wanted,
@@ -33,6 +32,7 @@ from mmcli.workflows.finetune.vqa.features import (
 )
 from mmcli.workflows.finetune.vqa.files import VqaModel, open_vqa_model
 from mmcli.workflows.finetune.vqa.judge import MEASURE, said, score_row
+from mmcli.workflows.listeners import Listeners
 from mmcli.workflows.predict.raw import RawPredict, raw_options
 from mmcli.workflows.predict.run import PredictConfig
 from mmcli.workflows.predict.source import hidden_store
@@ -134,12 +134,7 @@ def _rows(model: VqaModel, rows: VqaRows, config: RawPredict) -> tuple[Rows, lis
         if config.split in ("train", "val"):
             warnings.append(f"the rows of {config.split} trained the model, or chose its epoch")
     splits = rows.splits(options)
-    if not splits.has(config.split):
-        raise BadInput(
-            f"no row of `{config.data}` is `{config.split}` ({splits.source})",
-            suggestion(config.split, splits.counts()),
-        )
-    return splits.rows(config.split).astype(np.int64), warnings
+    return splits.asked_rows(config.split, config.data), warnings
 
 
 def _wanted(model: VqaModel, config: RawPredict) -> Wanted:

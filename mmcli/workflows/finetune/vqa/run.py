@@ -16,7 +16,7 @@ import numpy as np
 from mmcli.core.errors import BadInput
 from mmcli.store.artifact import ArtifactWriter, check_artifact_output
 from mmcli.tasks.vqa import build
-from mmcli.workflows.finetune.config import FinetuneConfig, Listeners
+from mmcli.workflows.finetune.config import FinetuneConfig
 from mmcli.workflows.finetune.features import FEATURES
 from mmcli.workflows.finetune.opened import MODEL_KIND
 from mmcli.workflows.finetune.plan import told
@@ -25,6 +25,7 @@ from mmcli.workflows.finetune.vqa.files import write_vqa_model
 from mmcli.workflows.finetune.vqa.fit import Setting, contest
 from mmcli.workflows.finetune.vqa.plan import VqaPlan, vqa_plan
 from mmcli.workflows.finetune.vqa.report import SHOWN, vqa_report
+from mmcli.workflows.listeners import Listeners
 
 #: Rows and pictures that a dry run looks at.
 _DRY_ROWS = 8
