@@ -24,6 +24,6 @@ def few_resamples() -> Iterator[None]:
 def short_heads() -> Iterator[None]:
     """Four epochs of heads on frozen features before towers are tuned; users get up to sixty."""
     with pytest.MonkeyPatch.context() as patch:
-        sizes = "mmcli.workflows.finetune.supervised.plan_sizes"
+        sizes = "mmcli.workflows.finetune.prepared.plan_sizes"
         patch.setattr(sizes, lambda config: {"epochs": 4})
         yield

@@ -6,19 +6,12 @@ head that the first has found (Kumar et al. 2022, arXiv 2202.10054). Prints noth
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from mmcli.core.errors import UsageError, naming
-from mmcli.core.registry import load_attribute, suggestion
-from mmcli.data.labels import LabelOptions, check_trainable, read_labels
-from mmcli.data.splits import split_rows
-from mmcli.engine.device import place, probe
+from mmcli.core.errors import naming
 from mmcli.fusion.model import KIND
-from mmcli.fusion.objective import OUTPUTS, objective_for
 from mmcli.fusion.registry import METHODS
 from mmcli.store.artifact import ArtifactWriter, check_artifact_output
 from mmcli.store.manifest import MANIFEST, file_record
@@ -27,49 +20,40 @@ from mmcli.tasks.registry import TASKS, TaskSpec
 from mmcli.workflows.finetune.config import FinetuneConfig
 from mmcli.workflows.finetune.curve import learning_curve
 from mmcli.workflows.finetune.dry import dry_run
-from mmcli.workflows.finetune.features import failure_lines, is_store, open_features
-from mmcli.workflows.finetune.learning_keys import check_encoders
+from mmcli.workflows.finetune.features import failure_lines, open_features
 from mmcli.workflows.finetune.leave_out import OPTION as LEAVE_OUT
-from mmcli.workflows.finetune.leave_out import leave_out, turns_of
+from mmcli.workflows.finetune.leave_out import leave_out
 from mmcli.workflows.finetune.plan import Plan, fingerprint, plan_run, told
+from mmcli.workflows.finetune.prepared import (
+    Prepared,
+    check_settings,
+    check_source,
+    opened,
+    prepare,
+)
 from mmcli.workflows.finetune.report.analysis import Analysis, analyse
 from mmcli.workflows.finetune.report.card import finetune_card
 from mmcli.workflows.finetune.report.writing import finetune_page
 from mmcli.workflows.finetune.scalars import SCALARS, scalars_file
-from mmcli.workflows.finetune.source_rows import SourceRows, open_rows
 from mmcli.workflows.finetune.tune import tune
 from mmcli.workflows.finetune.tuned import Tuned
-from mmcli.workflows.finetune.unimodal import OPTION as UNIMODAL
-from mmcli.workflows.finetune.unimodal import WEIGHT as UNIMODAL_WEIGHT
-from mmcli.workflows.finetune.unimodal import unimodal_labels
 from mmcli.workflows.fuse.contest import (
     LATE_MEAN,
     ContestConfig,
     Extra,
     cautions,
-    check_loss,
-    choose_measure,
     contest_plan,
     contest_report,
     describe,
     model_scores,
     scored_rows,
 )
-from mmcli.workflows.fuse.data import FuseData, FuseDataConfig, load_fuse_data
 from mmcli.workflows.fuse.files import write_model
-from mmcli.workflows.fuse.fit import Contest, FitRun, FuseOptions, fit, refuse_idle
+from mmcli.workflows.fuse.fit import Contest, FitRun, fit
 from mmcli.workflows.fuse.parts import worth
 from mmcli.workflows.fuse.race import race, raced_once
 from mmcli.workflows.fuse.report import scored, verdict_lines
 from mmcli.workflows.listeners import Listeners
-
-#: What `--set`, or an option of that name, may say.
-_SETTINGS = ("tabular", "layers", LEAVE_OUT, UNIMODAL, UNIMODAL_WEIGHT)
-_MEASURES = {
-    "sentiment": "mmcli.tasks.sentiment:measures",
-    "classification": "mmcli.tasks.classification:measures",
-    "event": "mmcli.tasks.event:measures",
-}
 
 
 def run(config: FinetuneConfig, listeners: Listeners | None = None) -> dict[str, Any]:
@@ -80,12 +64,12 @@ def run(config: FinetuneConfig, listeners: Listeners | None = None) -> dict[str,
     began = time.monotonic()
     listeners = listeners or Listeners()
     spec = TASKS.get(config.task)
-    _check_settings(config)
+    check_settings(config)
     plan = plan_run(config, spec)
     check_artifact_output(Path(config.output), KIND, config.force, config.resume)
-    _check_source(config, spec)
+    check_source(config, spec)
     if config.dry_run:
-        return dry_run(config, plan, _opened(config, spec, plan))
+        return dry_run(config, plan, opened(config, spec, plan))
     with ArtifactWriter(
         config.output,
         KIND,
@@ -98,9 +82,8 @@ def run(config: FinetuneConfig, listeners: Listeners | None = None) -> dict[str,
         for line in failure_lines(store):
             listeners.message(line)
         with naming(store.path, config.data):
-            report, contest, tuned, network, analysis, store_sha = _train(
-                config, spec, plan, store, writer, listeners, began
-            )
+            done = _train(config, spec, plan, store, writer, listeners, began)
+        report, contest, tuned = done.report, done.contest, done.tuned
         report["extraction"] = extraction
         report["seconds"] = round(time.monotonic() - began, 2)
         history = [{"stage": "probe", **record} for record in contest.trained.history]
@@ -110,24 +93,76 @@ def run(config: FinetuneConfig, listeners: Listeners | None = None) -> dict[str,
         writer.write(SCALARS, "", scalars_file(history))
         write_model(
             writer,
-            network,
+            done.network,
             contest,
             report["method"],
             report,
             store,
-            store_sha,
+            done.store_sha256,
             config.command,
             told(config),
             towers=towers,
             history=history,
             task=config.task,
-            page=finetune_page(report, analysis, history, store, config.command, told(config)),
-            card=finetune_card(report, analysis, chosen, config.command, towers),
+            page=finetune_page(report, done.analysis, history, store, config.command, told(config)),
+            card=finetune_card(report, done.analysis, chosen, config.command, towers),
         )
     if "leave_out" in report:  # what is shown, and would stand in the files twice
         left_out = f"left out by {config.options[LEAVE_OUT]}"
         report["tables"] = {"": report["table"], left_out: report["leave_out"]}
     return report
+
+
+@dataclass(frozen=True)
+class TrainedTask:
+    """What training came to. tuned: None where no tower was tuned; network: the model kept."""
+
+    report: dict[str, Any]
+    contest: Contest
+    tuned: Tuned | None
+    network: Any
+    analysis: Analysis
+    store_sha256: str
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """What both stages share: the settings, and how much of the time limit is left."""
+
+    config: FinetuneConfig
+    plan: Plan
+    store: Store
+    prepared: Prepared
+    writer: ArtifactWriter
+    listeners: Listeners
+    began: float
+
+    def seconds_left(self, share: float) -> float | None:
+        """Until this share of the time limit is used."""
+        return _left(self.config, self.began, share)
+
+    def heads(self) -> FitRun:
+        """How the first stage is trained."""
+        config, placement = self.config, self.prepared.placement
+        more = self.plan.tunes or self.prepared.turns
+        return FitRun(
+            seeds=tuple(range(config.seed, config.seed + config.seeds)),
+            device=placement.device,
+            dtype=placement.dtype,
+            checkpoint=self.writer.checkpoint / "field",
+            resume=self.writer.resumed,
+            checkpoint_s=config.checkpoint_s,
+            time_limit_s=self.seconds_left(0.4 if more else 0.9),
+            progress=self.listeners.progress,
+        )
+
+    def elsewhere(self, heads: FitRun, folder: str, share: float) -> FitRun:
+        """The same for other rows, with a checkpoint of its own."""
+        return replace(
+            heads,
+            checkpoint=self.writer.checkpoint / folder,
+            time_limit_s=self.seconds_left(share),
+        )
 
 
 def _train(
@@ -138,90 +173,29 @@ def _train(
     writer: ArtifactWriter,
     listeners: Listeners,
     began: float,
-) -> tuple[dict[str, Any], Contest, Tuned | None, Any, Analysis, str]:
-    data = load_fuse_data(store, _data_config(config, spec, store), config.device, config.precision)
-    check_values(config, data, store)
-    check_encoders(plan, store, data)
-    data, specs, own = unimodal_labels(config, data, store, plan.methods, listeners.message)
-    column = str(config.options.get(LEAVE_OUT, ""))
-    turns = turns_of(data, store, column, config.splits) if column else []
-    kind = OUTPUTS[data.labels.kind]
-    measures = load_attribute(_MEASURES[config.task])(kind)
-    measure = measures[0]
-    if config.metric != "auto":
-        measure = choose_measure(config.metric, kind, len(data.labels.classes))
-    others = [one for one in measures if one.name != measure.name]
-    options = fuse_options(config)
-    objective = objective_for(
-        data.labels.kind,
-        data.labels.values[data.train],
-        len(data.labels.classes),
-        loss=check_loss(options.loss, kind),
-        gamma=options.gamma,
-        smoothing=options.smoothing,
-        balanced=options.balanced,
-    )
-    refuse_idle(options, objective)
-    placement = place(config.device, config.precision, probe())
-    for line in (*data.warnings, describe(data, specs, placement)):
+) -> TrainedTask:
+    """The contest of fusions, the towers from its best head, and what all of them are worth."""
+    prepared = prepare(config, spec, plan, store, listeners.message)
+    data = prepared.data
+    for line in (*data.warnings, describe(data, prepared.specs, prepared.placement)):
         listeners.message(line)
-    told_contest = ContestConfig(config.data, config.output, config.seeds, config.seed, options)
-    shown = contest_plan(told_contest, data, specs, measure, placement)
+    told_contest = ContestConfig(
+        config.data, config.output, config.seeds, config.seed, prepared.options
+    )
+    shown = contest_plan(told_contest, data, prepared.specs, prepared.measure, prepared.placement)
+    stage = _Stage(config, plan, store, prepared, writer, listeners, began)
     raced: list[dict[str, Any]] = []
     if plan.race:
-        finalists, raced = raced_once(
-            writer.checkpoint / "race.json",
-            lambda: race(
-                data,
-                objective,
-                measure,
-                options,
-                config.seed,
-                placement,
-                None if config.time_limit_s is None else 0.3 * config.time_limit_s,
-                listeners,
-            ),
-        )
-        specs = list({s.name: s for s in (*specs, *finalists)}.values())
-    heads = FitRun(
-        seeds=tuple(range(config.seed, config.seed + config.seeds)),
-        device=placement.device,
-        dtype=placement.dtype,
-        checkpoint=writer.checkpoint / "field",
-        resume=writer.resumed,
-        checkpoint_s=config.checkpoint_s,
-        time_limit_s=_left(config, began, 0.4 if plan.tunes or turns else 0.9),
-        progress=listeners.progress,
-    )
-    contest = fit(
-        data,
-        list({s.name: s for s in (*specs, METHODS.get(LATE_MEAN))}.values()),
-        objective,
-        measure,
-        options,
-        heads,
-    )
-    left_out = []
-    if turns:
-        left_out = leave_out(
-            data,
-            store,
-            turns,
-            objective,
-            measure,
-            specs,
-            options,
-            replace(
-                heads,
-                checkpoint=writer.checkpoint / "leave-out",
-                time_limit_s=_left(config, began, 0.6 if plan.tunes else 0.9),
-            ),
-            message=listeners.message,
-        )
+        stage, raced = _raced(stage)
+    made, specs, measure = stage.prepared, stage.prepared.specs, stage.prepared.measure
+    heads = stage.heads()
+    with_mean = list({s.name: s for s in (*specs, METHODS.get(LATE_MEAN))}.values())
+    contest = fit(data, with_mean, made.objective, measure, made.options, heads)
+    left_out = _left_out(stage, heads) if made.turns else []
     rows, which = scored_rows(data)
-    base = contest_report(told_contest, data, specs, objective, measure, contest, shown)
-    tuned = None
-    extra = None
+    told_all = (told_contest, data, specs, made.objective, measure, contest, shown)
+    base = contest_report(*told_all)
+    tuned = extra = None
     if plan.tunes:
         tuned = tune(
             config,
@@ -232,20 +206,18 @@ def _train(
             base["method"],
             measure,
             rows,
-            placement,
+            made.placement,
             writer,
-            _left(config, began, 0.95),
+            stage.seconds_left(0.95),
             listeners,
         )
         extra = Extra(tuned.name, tuned.val, tuned.test, tuned.parameters)
-    report = contest_report(
-        told_contest, data, specs, objective, measure, contest, shown, extra, others
-    )
+    report = contest_report(*told_all, extra, made.others)
     report["lines"] = [scored({**report, "scored_rows": which}), *verdict_lines(report)]
     report |= {"task": config.task, "race": raced, "scored_rows": which, "data": config.data}
     report["strategy"] = dict(plan.strategies)
-    if own is not None:
-        report["unimodal"] = own.to_json()
+    if made.own is not None:
+        report["unimodal"] = made.own.to_json()
     if left_out:
         report["leave_out"] = left_out
     if tuned is not None:
@@ -255,45 +227,90 @@ def _train(
         network = tuned.fusion
     else:
         network = contest.network(report["method"], report["kept_seed"] - config.seed)
-    report["subsets"], report["contribution"] = worth(
-        network, contest, report["method"], rows, measure
+    analysis = _judged(stage, contest, network, report, rows)
+    if config.curve:
+        report["curve"] = _curve(stage, heads, base)
+    for line in cautions(report):
+        listeners.message(f"warning: {line}")
+    sha256 = file_record(store.path / MANIFEST)["sha256"]
+    return TrainedTask(report, contest, tuned, network, analysis, sha256)
+
+
+def _raced(stage: _Stage) -> tuple[_Stage, list[dict[str, Any]]]:
+    """The stage with the finalists of a race over all methods, and the race's table."""
+    config, prepared = stage.config, stage.prepared
+    finalists, raced = raced_once(
+        stage.writer.checkpoint / "race.json",
+        lambda: race(
+            prepared.data,
+            prepared.objective,
+            prepared.measure,
+            prepared.options,
+            config.seed,
+            prepared.placement,
+            None if config.time_limit_s is None else 0.3 * config.time_limit_s,
+            stage.listeners,
+        ),
     )
-    report["model_scores"] = model_scores(network, contest, report["method"], rows)
+    return replace(stage, prepared=prepared.with_methods(finalists)), raced
+
+
+def _left_out(stage: _Stage, heads: FitRun) -> list[dict[str, Any]]:
+    """The contest again for each group that is left out in turn."""
+    prepared = stage.prepared
+    return leave_out(
+        prepared.data,
+        stage.store,
+        prepared.turns,
+        prepared.objective,
+        prepared.measure,
+        prepared.specs,
+        prepared.options,
+        stage.elsewhere(heads, "leave-out", 0.6 if stage.plan.tunes else 0.9),
+        message=stage.listeners.message,
+    )
+
+
+def _judged(
+    stage: _Stage, contest: Contest, network: Any, report: dict[str, Any], rows: Any
+) -> Analysis:
+    """What each modality is worth, the model's own scores, and where it is wrong."""
+    config, measure, method = stage.config, stage.prepared.measure, report["method"]
+    report["subsets"], report["contribution"] = worth(network, contest, method, rows, measure)
+    report["model_scores"] = model_scores(network, contest, method, rows)
     analysis = analyse(
         network,
         contest,
-        report["method"],
+        method,
         rows,
         measure,
-        store,
+        stage.store,
         task=config.task,
         split_column=config.splits.split_column,
         group_by=config.splits.group_by,
         seed=config.seed,
     )
     report["analysis"] = analysis.told
-    if config.curve:
-        report["curve"] = learning_curve(
-            data,
-            store,
-            objective,
-            measure,
-            specs,
-            options,
-            replace(
-                heads,
-                checkpoint=writer.checkpoint / "curve",
-                time_limit_s=_left(config, began, 1.0),
-            ),
-            config.curve,
-            seed=config.seed,
-            group_by=config.splits.group_by,
-            whole=base,
-            message=listeners.message,
-        )
-    for line in cautions(report):
-        listeners.message(f"warning: {line}")
-    return report, contest, tuned, network, analysis, file_record(store.path / MANIFEST)["sha256"]
+    return analysis
+
+
+def _curve(stage: _Stage, heads: FitRun, base: Mapping[str, Any]) -> Any:
+    """The scores of growing shares of the train rows."""
+    config, prepared = stage.config, stage.prepared
+    return learning_curve(
+        prepared.data,
+        stage.store,
+        prepared.objective,
+        prepared.measure,
+        prepared.specs,
+        prepared.options,
+        stage.elsewhere(heads, "curve", 1.0),
+        config.curve,
+        seed=config.seed,
+        group_by=config.splits.group_by,
+        whole=base,
+        message=stage.listeners.message,
+    )
 
 
 def _left(config: FinetuneConfig, began: float, share: float) -> float | None:
@@ -301,87 +318,3 @@ def _left(config: FinetuneConfig, began: float, share: float) -> float | None:
     if config.time_limit_s is None:
         return None
     return max(1.0, share * config.time_limit_s - (time.monotonic() - began))
-
-
-def _check_settings(config: FinetuneConfig) -> None:
-    """Raise UsageError for a setting that these tasks do not read."""
-    for name, value in config.options.items():
-        if name not in _SETTINGS:
-            raise UsageError(
-                f"`--task {config.task}` knows no `{name}`", suggestion(name, _SETTINGS)
-            )
-        if name in _SETTINGS[:2] and isinstance(value, str):  # `--set`, which has no lists
-            raise UsageError(f"`--set {name}={value}`", f"write `--{name} {value}`")
-
-
-def _check_source(config: FinetuneConfig, spec: TaskSpec) -> None:
-    """Raise for splits and labels that nothing can be learned from, before anything is embedded."""
-    if is_store(config.data) or config.data == "-":
-        return
-    with open_rows(config.data, config.root, config.mapping) as source:
-        rows: Any = SourceRows(source, config.data)
-        told = _data_config(config, spec, rows)
-        train = split_rows(rows, told.splits, train=True).rows("train")
-        check_trainable(read_labels(rows, told.label), train)
-
-
-def _opened(config: FinetuneConfig, spec: TaskSpec, plan: Plan) -> tuple[Store, FuseData] | None:
-    """A store that is given as the data, checked as for a run; None for a source."""
-    if not is_store(config.data):
-        return None
-    store = Store.open(config.data, config.verify)
-    data = load_fuse_data(store, _data_config(config, spec, store), config.device, config.precision)
-    check_values(config, data, store)
-    check_encoders(plan, store, data)
-    return store, data
-
-
-def _data_config(config: FinetuneConfig, spec: TaskSpec, store: Store) -> FuseDataConfig:
-    label = config.label or next((c for c in spec.label if c in store.columns), "")
-    if not label:
-        raise UsageError(
-            f"`{config.data}` has none of the columns {', '.join(spec.label)}",
-            "name the label with `--label`",
-        )
-    tabular = config.options.get("tabular", ())
-    assert isinstance(tabular, tuple)
-    return FuseDataConfig(
-        label=LabelOptions(label, config.label_kind, config.classes),
-        only=config.only,
-        tabular=tabular,
-        splits=config.splits,
-    )
-
-
-def check_values(config: FinetuneConfig, data: FuseData, store: Store) -> None:
-    """What the task itself asks of the label's values."""
-    if config.task == "sentiment" and data.labels.kind == "regression":
-        from mmcli.tasks.sentiment import check_scores
-
-        check_scores(np.asarray(data.labels.values), store.ids(), data.labels.column)
-
-
-def fuse_options(config: FinetuneConfig) -> FuseOptions:
-    """The tricks that the head's first stage shares with the second."""
-    tricks = config.tricks
-    return FuseOptions(
-        lr=tricks.head_lr,
-        warmup=tricks.warmup,
-        ema=tricks.ema,
-        clip=tricks.clip,
-        modality_dropout=tricks.modality_dropout,
-        loss=tricks.loss,
-        gamma=tricks.focal_gamma,
-        smoothing=tricks.smoothing,
-        balanced=tricks.balanced,
-        **plan_sizes(config),
-    )
-
-
-def plan_sizes(config: FinetuneConfig) -> Mapping[str, Any]:
-    """Epochs, batch and so on of the first stage, where no tower is tuned after it."""
-    if any(s not in ("probe", "frozen") for s in config.strategy.values()):
-        return {}
-    told_tricks = asdict(config.tricks)
-    names = ("epochs", "batch", "weight_decay", "patience")
-    return {name: told_tricks[name] for name in names if told_tricks[name] is not None}

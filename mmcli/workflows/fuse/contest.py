@@ -286,8 +286,6 @@ def model_scores(network: Any, contest: Contest, name: str, rows: Any) -> dict[s
 def cautions(report: Mapping[str, Any]) -> list[str]:
     """What a reader of the table must know."""
     lines = []
-    if len(report["modalities"]) == 1:
-        lines.append("one modality: nothing is fused, a difference is of the networks alone")
     if report["scored_rows"] != "test":
         lines.append(
             f"no row is `test`: the scores are of the {report['scored_rows']} rows, by which"

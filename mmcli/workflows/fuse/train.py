@@ -140,7 +140,8 @@ def train_fusion(config: FuseConfig, listeners: Listeners | None = None) -> dict
         rows, report["scored_rows"] = scored_rows(data)
         report["subsets"], report["contribution"] = worth(network, contest, chosen, rows, measure)
         report["model_scores"] = model_scores(network, contest, chosen, rows)
-        for line in cautions(report):
+        alone = "one modality: nothing is fused, a difference is of the networks alone"
+        for line in [alone] * (len(data.inputs.names) == 1) + cautions(report):
             listeners.message(f"warning: {line}")
         report["seconds"] = round(time.monotonic() - began, 2)
         write_model(
