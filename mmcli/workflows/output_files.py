@@ -1,5 +1,6 @@
 """Whether an output may be written where the user said, asked before anything slow begins."""
 
+import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,12 +14,12 @@ def refuse_file(option: str, path: str | None, force: bool) -> None:
     if path is None:
         return
     place = Path(path)
-    if place.is_dir():
+    if os.path.isdir(place):  # which a name that no file can have is not, rather than an error
         raise BadInput(f"`{option} {path}` is a directory", "name a file")
-    if not place.parent.is_dir():
+    if not os.path.isdir(place.parent):
         raise BadInput(f"`{option} {path}`: its directory does not exist", "make it first")
     refuse_inside(option, place)
-    if place.exists() and not force:
+    if os.path.exists(place) and not force:
         raise BadInput(f"`{path}` already exists", "`--force` replaces it")
 
 
@@ -50,11 +51,11 @@ def refuse_input(output: str | Path, inputs: Iterable[str | Path]) -> None:
     """Raise BadInput when `-o` is a directory that is read, by whatever name, or one whose own
     files are read: `--force` would replace what the output is made of."""
     place = Path(output)
-    if not place.exists():
+    if not os.path.exists(place):
         return
     for name in inputs:
         path = Path(name)
-        if not path.exists():
+        if not os.path.exists(path):
             continue
         if place.samefile(path):
             raise BadInput(f"`-o {output}` is the input itself", "choose another `-o`")
@@ -67,7 +68,7 @@ def refuse_folder(output: Path, inputs: Iterable[str | Path], force: bool) -> No
 
     inputs: what is read for it, which must not lie there. A directory of mmcli is never replaced.
     """
-    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+    if not os.path.exists(output) or (output.is_dir() and not any(output.iterdir())):
         return
     place = output.resolve()
     for name in inputs:

@@ -221,7 +221,8 @@ def test_a_later_task_reads_towers_and_what_they_stand_on(
 ) -> None:
     finetune(on_files(pairs, tmp_path / "first", models, task="pretrain"))
     later = on_files(pairs, tmp_path / "second", models, task="classification", label="place",
-                     pretrained=str(tmp_path / "first"), encoders={}, only=("image",))  # fmt: skip
+                     pretrained=str(tmp_path / "first"), encoders={}, only=("image",),
+                     options={})  # fmt: skip
     finetune(later)
     keys = json.loads((tmp_path / "second" / "config.json").read_text())["keys"]["image"]
     assert [(k["encoder"], k["dim"]) for k in keys.values()] == [
