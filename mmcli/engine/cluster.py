@@ -31,6 +31,8 @@ HINT = "pip install 'mmcli[ray]'"
 AT_HAND = 2
 #: A shard that took this many workers with it is not tried again.
 MOST_TRIES = 2
+#: Seconds that workers are given to start: another job may hold the cluster's cores for hours.
+STARTING_S = 300
 
 
 @dataclass(frozen=True)
@@ -247,7 +249,8 @@ class Crew:
 def hired(device: str, precision: str) -> Iterator[Crew]:
     """Workers on every node of a Ray cluster: RAY_ADDRESS, one that runs here, else this machine.
 
-    Raises MissingResource without Ray, a GPU that was asked for, or a cluster at the address.
+    Raises MissingResource without Ray, a GPU that was asked for, or a cluster at the address, and
+    OutOfResource where others hold it.
     """
     if device.startswith("cuda:"):
         raise UsageError(f"`--engine ray --device {device}`: Ray gives out GPUs", "use cuda")
@@ -267,7 +270,13 @@ def hired(device: str, precision: str) -> Iterator[Crew]:
         gpus = any(node["Alive"] and node["Resources"].get("GPU") for node in nodes)
         on_gpu = device == "cuda" or (device == "auto" and gpus)
         workers = [_hire(ray, seat) for seat in seats(nodes, on_gpu)]
-        machines = [worker.hardware.remote().future().result() for worker in workers]
+        asked = [worker.hardware.remote().future() for worker in workers]
+        if wait(asked, timeout=STARTING_S).not_done:
+            raise OutOfResource(
+                f"not all {len(workers)} workers of the Ray cluster started within {STARTING_S} s",
+                "`ray status` shows who holds its cores and GPUs",
+            )
+        machines = [one.result() for one in asked]
         yield Crew(ray, workers, common_placement(device, precision, machines))
 
 
