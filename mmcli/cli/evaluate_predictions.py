@@ -44,7 +44,8 @@ Measures, those of probabilities where there are some:
   sentiment       mosi: has0_ (negative against the rest), non0_ (without neutral rows) accuracy
                   and f1, mult_acc_5, mult_acc_7, mae, corr; sims: mult_acc_2, 3, 5, f1, mae, corr
   event           map (mean average precision over temporal overlaps of 0.3 to 0.7), event_f1 with
-                  a collar, by class too; the directory has events.parquet
+                  a collar, by class too; the directory has events.parquet with id,
+                  class, start_s, end_s, score, and its items label: the true ones, as a list
   vqa             accuracy of ten annotators, by type of question
 Means over classes leave out classes without a row. Intervals are 95 % bootstrap percentiles over
 rows, or over whole groups of --group-by; resampling adds to ece, so its own may lie above it.

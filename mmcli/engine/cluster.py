@@ -247,7 +247,7 @@ class Crew:
 
 @contextmanager
 def hired(device: str, precision: str) -> Iterator[Crew]:
-    """Workers on every node of a Ray cluster: RAY_ADDRESS, one that runs here, else this machine.
+    """Workers on every node of the Ray cluster at RAY_ADDRESS; without it, on this machine.
 
     Raises MissingResource without Ray, a GPU that was asked for, or a cluster at the address, and
     OutOfResource where others hold it.
@@ -259,9 +259,21 @@ def hired(device: str, precision: str) -> Iterator[Crew]:
         import ray
     except ImportError as error:
         raise MissingResource("`--engine ray`: package `ray` is not installed", HINT) from error
-    _check_address(os.environ.get("RAY_ADDRESS", ""))
+    address = os.environ.get("RAY_ADDRESS") or "local"
+    _check_address(address)
     with _own_signals():
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        try:
+            ray.init(
+                address,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="ERROR",
+            )
+        except ConnectionError as error:
+            raise MissingResource(
+                f"the Ray cluster at `{address}` refuses: {' '.join(str(error).split())[:200]}",
+                "RAY_ADDRESS says where one is; `ray status` must work there",
+            ) from error
     with ExitStack() as stack:
         stack.callback(ray.shutdown)
         null = stack.enter_context(open(os.devnull, "w"))

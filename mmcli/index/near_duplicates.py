@@ -1,10 +1,12 @@
-"""Rows of a store whose vectors point almost the same way as those of an earlier row.
+"""Rows of a store whose vectors point almost the same way as those of another row.
 
+To leave rows out, each is compared with those that stay; to name them, with all that come before.
 Up to `EXACT_ROWS` every row is compared with every other. Beyond that rows are gathered around
 centroids, each in the two nearest cells, and compared within a cell, so that time and memory stay
 bounded; a pair that no cell holds together is then missed. Vectors are read cell by cell.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,15 +29,11 @@ _ROUNDING = 1e-6
 
 @dataclass(frozen=True)
 class Near:
-    """Rows that repeat an earlier one: `rows` ascending, `first` of each, and their cosine.
-
-    exact: whether every pair was compared.
-    """
+    """Rows that repeat another one: `rows` ascending, `first` of each, and their cosine."""
 
     rows: Rows
     first: Rows
     cosine: NDArray[np.float32]
-    exact: bool
 
 
 def first_of_each(store: Store, key: str, rows: Rows, threshold: float) -> Rows:
@@ -52,21 +50,69 @@ def near_duplicates(store: Store, key: str, rows: Rows, threshold: float) -> Nea
     mapped = MappedKey(store, key)
     rows = rows[store.has(key)[rows]]
     lead = rows.copy()  # of each of `rows`, in their order
-    exact = len(rows) <= EXACT_ROWS
-    if exact:
-        _settle(mapped, rows, np.arange(len(rows)), lead, threshold)
-    else:
-        cells = _cells(mapped, rows)
-        order = np.argsort(cells, axis=None, kind="stable")
-        ends = np.cumsum(np.bincount(cells.ravel()))
-        for start, stop in zip(np.concatenate([[0], ends[:-1]]), ends, strict=True):
-            members = np.unique(order[start:stop] // cells.shape[1])
-            members = members[lead[members] == rows[members]]
-            _settle(mapped, rows, members, lead, threshold)
-            mapped.release()
-        _follow(rows, lead)
+    for members in _gathered(mapped, rows):
+        _settle(mapped, rows, members[lead[members] == rows[members]], lead, threshold)
+    _follow(rows, lead)
     found = np.flatnonzero(lead != rows)
-    return Near(rows[found], lead[found], _cosines(mapped, rows[found], lead[found]), exact)
+    return Near(rows[found], lead[found], _cosines(mapped, rows[found], lead[found]))
+
+
+def nearest_before(
+    store: Store, key: str, rows: Rows, order: NDArray[np.int64], threshold: float
+) -> Near:
+    """For each row the nearest of those of a smaller `order`, where its cosine reaches `threshold`.
+
+    rows: ascending; order: a number for each, as that of its split.
+    """
+    mapped = MappedKey(store, key)
+    has = store.has(key)[rows]
+    rows, order = rows[has], order[has]
+    best = np.full(len(rows), -np.inf, np.float32)
+    other = np.zeros(len(rows), np.int64)
+    for members in _gathered(mapped, rows):
+        _approach(mapped, rows, order, members, best, other)
+    found = np.flatnonzero(best >= threshold - _ROUNDING)
+    return Near(rows[found], rows[other[found]], best[found])
+
+
+def _gathered(mapped: MappedKey, rows: Rows) -> Iterator[NDArray[np.intp]]:
+    """Numbers of rows that are compared with one another: all, or those of one cell after another.
+
+    A row is in two cells.
+    """
+    if len(rows) <= EXACT_ROWS:
+        yield np.arange(len(rows))
+        return
+    cells = _cells(mapped, rows)
+    order = np.argsort(cells, axis=None, kind="stable")
+    ends = np.cumsum(np.bincount(cells.ravel()))
+    for start, stop in zip(np.concatenate([[0], ends[:-1]]), ends, strict=True):
+        yield np.unique(order[start:stop] // cells.shape[1])
+        mapped.release()
+
+
+def _approach(
+    mapped: MappedKey,
+    rows: Rows,
+    order: NDArray[np.int64],
+    members: NDArray[np.intp],
+    best: NDArray[np.float32],
+    other: NDArray[np.int64],
+) -> None:
+    """Note for each member the nearest member of a smaller order, where none is nearer yet."""
+    later = members[order[members] > order[members].min(initial=0)]
+    for start in range(0, len(later), _BLOCK):
+        here = later[start : start + _BLOCK]
+        vectors = _unit(mapped.take(rows[here]))
+        for at in range(0, len(members), 8 * _BLOCK):
+            there = members[at : at + 8 * _BLOCK]
+            cosines = vectors @ _unit(mapped.take(rows[there])).T
+            cosines[order[there] >= order[here][:, None]] = -np.inf
+            place = cosines.argmax(axis=1)
+            cosine = cosines[np.arange(len(here)), place]
+            nearer = cosine > best[here]
+            best[here[nearer]] = cosine[nearer]
+            other[here[nearer]] = there[place[nearer]]
 
 
 def _settle(

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from mmcli.core.errors import BadInput
-from mmcli.store.atomic import DirectoryLock, remove, write_bytes
+from mmcli.store.atomic import DirectoryLock, directory_exists, remove, write_bytes
 from mmcli.store.manifest import (
     MANIFEST,
     STATE,
@@ -160,10 +160,8 @@ def check_artifact_output(path: Path, kind: str, force: bool, resume: bool) -> N
     """Raise BadInput unless a directory of that kind may be written to `path`."""
     noun = kind.removeprefix("mmcli.")
     article = "an" if noun[0] in "aeiou" else "a"
-    if not path.exists():
+    if not directory_exists(path):
         return
-    if not path.is_dir():
-        raise BadInput(f"`{path}` is not a directory", "choose another `-o`")
     names = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
     if MANIFEST in names:
         content, _ = inspect_manifest(path)

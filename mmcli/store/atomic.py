@@ -90,6 +90,16 @@ def make_directory(path: Path) -> None:
             raise BadInput(f"`{path}` is not a directory", "choose another `-o`") from None
 
 
+def directory_exists(path: Path) -> bool:
+    """Whether a directory lies there. Raises BadInput for anything else there, or on the way."""
+    for place in (path, *path.parents):
+        if os.path.isdir(place):
+            return place == path
+        if os.path.lexists(place):
+            raise BadInput(f"`{path}` is not a directory", "choose another `-o`")
+    return False
+
+
 def sync_directory(path: Path) -> None:
     """Flush the names of a directory, where the system can (Windows cannot)."""
     with suppress(PermissionError, IsADirectoryError):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mmcli.core.errors import BadInput
-from mmcli.store.atomic import TEMPORARY, disk_errors
+from mmcli.store.atomic import TEMPORARY, directory_exists, disk_errors
 from mmcli.store.manifest import (
     MANIFEST,
     STATE,
@@ -83,10 +83,8 @@ _HOW_ON = "use `--resume` to continue it, or `--force` to start again"
 
 def survey(path: Path) -> Found:
     """What `path` holds. Raises BadInput when that is anything but a store, or nothing."""
-    if not path.exists():
+    if not directory_exists(path):
         return Found()
-    if not path.is_dir():
-        raise BadInput(f"`{path}` is not a directory", "choose another `-o`")
     names = sorted(os.listdir(path))
     if MANIFEST in names:
         manifest, damaged = _manifest(path)

@@ -202,6 +202,24 @@ def test_near_duplicates_by_embedding(find: Find, run_here: Run, tmp_path: Path)
     assert done.returncode == 2 and "--store" in done.stderr
 
 
+def test_a_leak_through_a_row_that_is_itself_a_near_duplicate(find: Find, tmp_path: Path) -> None:
+    """At 0, 15 and 30 degrees: the third is near the second alone, which is near the first."""
+    angles = np.radians([0, 15, 30])
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    rows = [{"id": n, "text": n, "split": s} for n, s in zip("abc", ("train", "train", "test"))]
+    table(tmp_path / "t.jsonl", rows)
+    keys = {"text": {**KEYS["image"], "slug": "text", "dim": 2}}
+    with writer(tmp_path / "store", keys=keys) as store:
+        items = pa.table({**{n: [r[n] for r in rows] for n in rows[0]}, "has_text": [True] * 3})
+        store.write_shard(0, 0, items, {"text": KeyArrays(vectors)}, (), (3, 0, 0))
+        store.commit()
+    asked = ("t.jsonl", "--store", "store", "--near", "text:0.95", "--checks")
+    (leak,) = find(*asked, "leak")
+    assert (leak["id"], leak["other"], leak["message"][:17]) == ("c", "b", "in test and train")
+    near = find(*asked, "near-duplicate")
+    assert [(f["id"], f["other"]) for f in near] == [("b", "a"), ("c", "b")]
+
+
 def test_vectors_without_any_parts_are_sound(find: Find, tmp_path: Path) -> None:
     make_store(tmp_path / "s")
     assert find("s", "--label", "label") == []

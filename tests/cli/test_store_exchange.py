@@ -315,3 +315,13 @@ def test_other_programs_read_an_export(
         pa.float32(), 4
     )
     assert pq.read_table(tmp_path / "x.parquet").column("image_embedding")[5].as_py() is None
+
+
+def test_the_place_of_an_npy_file_is_taken_at_once(tmp_path: Path) -> None:
+    """A sparse file that is written through a map ends the process where the disk is full."""
+    from mmcli.workflows.store.export_files import _mapped
+
+    mapped = _mapped(tmp_path / "x.npy", np.float32, (4096, 64))
+    told = (tmp_path / "x.npy").stat()
+    assert told.st_blocks * 512 >= told.st_size > mapped.nbytes
+    assert not np.load(tmp_path / "x.npy").any()

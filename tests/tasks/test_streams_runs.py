@@ -297,6 +297,17 @@ def predictions(folder: Path, segments: list[Row], truth: list[Any]) -> Path:
 TRUTH = [[one("dog", 0, 1), one("cat", 1, 2)], [one("dog", 3, 4)], None]
 
 
+def test_a_directory_as_the_format_describes_it_is_enough(tmp_path: Path) -> None:
+    """No word of segments in the manifest, and the truth called `label`."""
+    segments = [("r0", "dog", 0.0, 1.0, 0.9), ("r1", "dog", 3.0, 4.0, 0.8)]
+    path = predictions(tmp_path / "p", segments, TRUTH)
+    (path / "manifest.json").write_text(json.dumps({"format": "mmcli.predictions/1"}))
+    items = pq.read_table(path / "items.parquet").rename_columns(["id", "label"])
+    pq.write_table(items, path / "items.parquet")
+    found = evaluate_events(EventsConfig(str(path)))
+    assert (found["scored"], found["events"], found["found"]) == (2, 3, 2)
+
+
 def test_predictions_of_another_program_by_hand(tmp_path: Path) -> None:
     segments = [
         ("r0", "dog", 0.0, 1.0, 0.9),

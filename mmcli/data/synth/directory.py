@@ -13,7 +13,13 @@ from types import TracebackType
 from typing import Any
 
 from mmcli.core.errors import BadInput
-from mmcli.store.atomic import TEMPORARY, DirectoryLock, disk_errors, write_bytes
+from mmcli.store.atomic import (
+    TEMPORARY,
+    DirectoryLock,
+    directory_exists,
+    disk_errors,
+    write_bytes,
+)
 from mmcli.store.hashes import recorded_files
 from mmcli.store.manifest import (
     MANIFEST,
@@ -49,10 +55,8 @@ def is_data(path: str | Path) -> bool:
 
 def check_free(path: Path, force: bool) -> None:
     """Raise BadInput unless data may be written to `path`: it is new, empty, or to be replaced."""
-    if not path.exists():
+    if not directory_exists(path):
         return
-    if not path.is_dir():
-        raise BadInput(f"`{path}` is not a directory", "choose another `-o`")
     names = sorted(name for name in os.listdir(path) if not name.startswith("."))
     if not names:
         return

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmcli.data.label_problems import LabelWatch
 from mmcli.data.probes import PartFacts
 from mmcli.store.reader import Store
-from mmcli.store.rows import StoreRows
 from mmcli.workflows.data.items import Items
 from mmcli.workflows.data.ledger import Ledger, Numbers, across, repeats
 
@@ -94,45 +94,66 @@ def _pairs(
 
 
 def near_findings(context: Context, store: Store, near: str) -> Iterator[Finding]:
-    """Rows of a store with almost the same embedding, unless their files are equal anyway."""
-    from mmcli.index.near_duplicates import near_duplicates
+    """Rows of a store with almost the same embedding, unless their files are equal anyway.
+
+    Each row with its nearest earlier one; as leaks, each held-out row with its nearest elsewhere.
+    """
+    from mmcli.index.near_duplicates import nearest_before
     from mmcli.workflows.store.filter import split_threshold
 
     key, threshold = split_threshold(store, near, "--near")
     if not context.checks & {"near-duplicate", "leak"}:
         return
-    found = near_duplicates(store, key, np.arange(store.rows, dtype=np.int64), threshold)
-    reader = StoreRows(store, {})
-    names = np.unique(np.concatenate([found.rows, found.first]))
-    ids = dict(
-        zip(names.tolist(), reader.items(names, ["id"]).column("id").to_pylist(), strict=True)
-    )
-    at_row = _rows_of(context.items, set(ids.values()))
-    part, ledger = key.partition(":")[0], context.ledger
-    for row, first, cosine in zip(found.rows, found.first, found.cosine, strict=True):
-        mine, other = ids[int(row)], ids[int(first)]
-        a, b = at_row.get(mine, -1), at_row.get(other, -1)
+    rows = np.arange(store.rows, dtype=np.int64)
+    names = store.ids()
+    splits, contents = _of_store_rows(context, names, key.partition(":")[0])
+    pairs: dict[tuple[int, int], tuple[str, float]] = {}
+    if "leak" in context.checks and splits.any():
+        held = rows[splits > 0]
+        found = nearest_before(store, key, held, _ranks(context.ledger)[splits[held]], threshold)
+        for row, other, cosine in zip(found.rows, found.first, found.cosine, strict=True):
+            pairs[max(row, other), min(row, other)] = ("leak", float(cosine))
+    if "near-duplicate" in context.checks:
+        found = nearest_before(store, key, rows, rows, threshold)
+        for row, other, cosine in zip(found.rows, found.first, found.cosine, strict=True):
+            crossing = splits[row] and splits[other] and splits[row] != splits[other]
+            check = "leak" if crossing and "leak" in context.checks else "near-duplicate"
+            pairs.setdefault((row, other), (check, float(cosine)))
+    ledger = context.ledger
+    for (row, other), (check, cosine) in sorted(pairs.items()):
+        told = check if check == "leak" else "duplicate"
+        if contents[row] and contents[row] == contents[other] and told in context.checks:
+            continue  # it is named as that already
         message = f"cosine {cosine:.4f} of `{key}`"
-        if a >= 0 and b >= 0:
-            content = ledger.content.get(part)
-            if content is not None and content[a].any() and (content[a] == content[b]).all():
-                continue
-            splits = {ledger.split_of(a), ledger.split_of(b)}
-            if len(splits - {""}) == 2 and "leak" in context.checks:
-                between = f"in {ledger.split_of(a)} and {ledger.split_of(b)}: {message}"
-                yield Finding("leak", mine, part, "", other, between)
-                continue
-        if "near-duplicate" in context.checks:
-            yield Finding("near-duplicate", mine, part, "", other, message)
+        if check == "leak":
+            here, there = (ledger.split_names[splits[r]] for r in (row, other))
+            message = f"in {here} and {there}: {message}"
+        yield Finding(check, names[row], key.partition(":")[0], "", names[other], message)
 
 
-def _rows_of(items: Items, wanted: set[str]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for start, table in items.blocks():
+def _ranks(ledger: Ledger) -> NDArray[np.int64]:
+    """A number for each split: that of train first, so that held-out rows look for theirs there."""
+    names = ledger.split_names
+    return np.array([0 if name == "train" else n + 1 for n, name in enumerate(names)], np.int64)
+
+
+def _of_store_rows(
+    context: Context, names: Sequence[str], part: str
+) -> tuple[NDArray[np.int32], list[bytes]]:
+    """Split and content of each row of a store, as the ledger has them of the item of that id."""
+    ledger, place = context.ledger, {name: row for row, name in enumerate(names)}
+    splits = np.zeros(len(names), np.int32)
+    contents = [b""] * len(names)
+    content = ledger.content.get(part)
+    for start, table in context.items.blocks():
         for at, name in enumerate(table.column("id").to_pylist(), start):
-            if name in wanted:
-                found[name] = at
-    return found
+            row = place.get(name)
+            if row is None:
+                continue
+            splits[row] = ledger.split[at]
+            if content is not None and content[at].any():
+                contents[row] = content[at].tobytes()
+    return splits, contents
 
 
 def odd_durations(

@@ -1,9 +1,9 @@
 """`evaluate predictions` of timed events: mean average precision, F1 with a collar, by class too.
 
 Reads a predictions directory with segments, by mmcli or any other program: `items.parquet` with
-`id` and the true `events` (a list of class, start_s, end_s; null where nobody knows), and
-`events.parquet` with `id, class, start_s, end_s, score`, which the manifest names as
-`{"segments": {"file": "events.parquet", "keep": {class: score}}}`. Prints nothing.
+`id` and the true `events`, or `label` (a list of class, start_s, end_s; null where nobody knows),
+and `events.parquet` with `id, class, start_s, end_s, score`, of which the manifest may say more, as
+in `{"segments": {"file": "events.parquet", "keep": {class: score}}}`. Prints nothing.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,6 +31,7 @@ from mmcli.workflows.output_files import refuse_page
 KIND = "mmcli.predictions"
 #: What the manifest calls the segments.
 SEGMENTS = "segments"
+_EVENTS = "events.parquet"
 _COLUMNS = {
     "id": pa.string(),
     "class": pa.string(),
@@ -131,14 +132,18 @@ def read_timed(path: str | Path, verify: str = "once") -> Timed:
     if "files" in manifest:
         check_files(path, manifest, None, verify)
     found = manifest.get(SEGMENTS)
+    if found is None and (Path(path) / _EVENTS).is_file():
+        found = {}
     if not isinstance(found, Mapping):
         raise BadInput(
             f"`{path}` holds no timed events",
-            f'its `{MANIFEST}` names none, as in "{SEGMENTS}": {{"file": "events.parquet"}}',
+            f"they lie in `{_EVENTS}`, or where its `{MANIFEST}` says under `{SEGMENTS}`",
         )
     items = file_path(path, str(manifest.get("items", "items.parquet")))
-    events = file_path(path, str(found.get("file", "events.parquet")))
+    events = file_path(path, str(found.get("file", _EVENTS)))
     table = read_rows(open_parquet(items), items)
+    if "events" not in table.column_names and "label" in table.column_names:
+        table = table.rename_columns({"label": "events"})
     for name in ("id", "events"):
         if name not in table.column_names:
             raise BadInput(f"`{items}` has no column `{name}`", _CORRECT)

@@ -34,7 +34,7 @@ def special_task(config: PredictionsConfig) -> str:
         return config.task
     if config.task != "auto":
         return ""
-    if SEGMENTS in manifest:
+    if SEGMENTS in manifest or manifest.get("task") == EVENT:
         return EVENT
     return VQA if VQA in (manifest.get("task"), manifest.get("generative")) else ""
 

@@ -13,6 +13,7 @@ from typing import Any
 from mmcli.core.errors import naming
 from mmcli.fusion.model import KIND
 from mmcli.fusion.registry import METHODS
+from mmcli.metrics.choice import Measure
 from mmcli.store.artifact import ArtifactWriter, check_artifact_output
 from mmcli.store.manifest import MANIFEST, file_record
 from mmcli.store.reader import Store
@@ -230,10 +231,25 @@ def _train(
     analysis = _judged(stage, contest, network, report, rows)
     if config.curve:
         report["curve"] = _curve(stage, heads, base)
-    for line in cautions(report):
+    for line in (*cautions(report), *_fallen(report, tuned, measure)):
         listeners.message(f"warning: {line}")
     sha256 = file_record(store.path / MANIFEST)["sha256"]
     return TrainedTask(report, contest, tuned, network, analysis, sha256)
+
+
+def _fallen(report: Mapping[str, Any], tuned: Tuned | None, measure: Measure) -> list[str]:
+    """What must be said of towers whose tuning made the validation rows worse."""
+    if tuned is None:
+        return []
+    column = f"val {measure.name}"
+    val = {row["model"]: row[column] for row in report["table"]}
+    before, after = val.get(report["method"]), val.get(tuned.name)
+    if before is None or after is None or measure.signed(after) >= measure.signed(before):
+        return []
+    return [
+        f"{tuned.name} has {column} {after:.3f}, its head on frozen towers {before:.3f}: less"
+        " tuning, or `--strategy probe`, may do better"
+    ]
 
 
 def _raced(stage: _Stage) -> tuple[_Stage, list[dict[str, Any]]]:

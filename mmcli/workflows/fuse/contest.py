@@ -270,17 +270,18 @@ def val_scores(contest: Contest, names: Sequence[str], measure: Measure) -> dict
 
 
 def model_scores(network: Any, contest: Contest, name: str, rows: Any) -> dict[str, float]:
-    """Every measure of the kept model by itself."""
+    """Every measure of the kept model by itself that has a value for such labels."""
     shares = probabilities(
         network, contest.specs[name].view, contest.objective, contest.data.inputs, rows
     )
     truth = contest.data.labels.values[rows]
     predicted = contest.objective.predicted(shares)
     ones = np.ones(len(rows))
-    return {
+    found = {
         m.name: m.value(truth, shares, predicted, ones)
         for m in measures_for(contest.objective.kind).values()
     }
+    return {name: value for name, value in found.items() if value == value}
 
 
 def cautions(report: Mapping[str, Any]) -> list[str]:

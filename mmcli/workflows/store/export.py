@@ -17,7 +17,7 @@ import numpy as np
 
 from mmcli.core.errors import BadInput, UsageError
 from mmcli.core.registry import suggestion
-from mmcli.store.atomic import TEMPORARY, disk_errors, make_directory
+from mmcli.store.atomic import TEMPORARY, directory_exists, disk_errors, make_directory
 from mmcli.store.manifest import MANIFEST, file_record, inspect_manifest, kind_of, write_manifest
 from mmcli.store.reader import Store
 from mmcli.store.rows import StoreRows
@@ -152,10 +152,8 @@ def _check_file(config: ExportConfig, output: Path) -> None:
 
 
 def _check_folder(config: ExportConfig, output: Path) -> None:
-    if not output.exists():
+    if not directory_exists(output):
         return
-    if not output.is_dir():
-        raise BadInput(f"`{output}` is not a directory", "choose another `-o`")
     if not any(output.iterdir()):
         return
     ours = (output / MANIFEST).is_file() and kind_of(inspect_manifest(output)[0]) == EXPORT

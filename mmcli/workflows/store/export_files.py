@@ -5,6 +5,7 @@ vectors as a column. A row without a part has zeros in a matrix, null in a table
 """
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,7 +188,17 @@ def _matrix(path: Path, exported: Exported, key: str, rows: int) -> Array:
     if not rows:  # which cannot be mapped
         np.save(path, np.zeros(shape, exported.dtype(key)))
         return np.zeros(shape, exported.dtype(key))
-    return np.lib.format.open_memmap(path, "w+", exported.dtype(key), shape)
+    return _mapped(path, exported.dtype(key), shape)
+
+
+def _mapped(path: Path, dtype: Any, shape: tuple[int, ...]) -> Array:
+    """A file that is written through a map. Its place on the disk is taken at once: a map that
+    finds the disk full ends the process, an error here can be told."""
+    mapped = np.lib.format.open_memmap(path, "w+", dtype, shape)
+    with open(path, "r+b") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, os.path.getsize(path))
+    return mapped
 
 
 def _sequence_files(exported: Exported, folder: Path) -> dict[str, tuple[Array, Array]]:
@@ -208,7 +219,7 @@ def _sequence_files(exported: Exported, folder: Path) -> dict[str, tuple[Array, 
                 np.save(folder / name, np.zeros(shape, dtype))
                 made.append(np.zeros(shape, dtype))
             else:
-                made.append(np.lib.format.open_memmap(folder / name, "w+", dtype, shape))
+                made.append(_mapped(folder / name, dtype, shape))
         found[key] = (made[0], made[1])
     return found
 
