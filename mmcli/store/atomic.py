@@ -91,7 +91,11 @@ def make_directory(path: Path) -> None:
 
 
 def directory_exists(path: Path) -> bool:
-    """Whether a directory lies there. Raises BadInput for anything else there, or on the way."""
+    """Whether a directory lies there. Raises BadInput for anything else there, or on the way.
+
+    Raises OSError for a name that nothing can have.
+    """
+    path.exists()
     for place in (path, *path.parents):
         if os.path.isdir(place):
             return place == path
