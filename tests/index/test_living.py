@@ -151,6 +151,12 @@ def test_ids_that_are_there_are_an_error_or_replaced(
         items.find("a000003")
     report = add_rows(AddConfig(str(index), str(tmp_path / "again"), replace=True))
     assert (report["added"], report["removed"], report["rows"]) == (5, 4, N)
+    original = open_index(index)["store"]["path"]  # an update brings back what it says of them
+    for compact, added in ((True, N), (None, 0)):
+        report = add_rows(AddConfig(str(index), original, sync=True, compact=compact))
+        assert (report["added"], report["removed"], report["rows"]) == (added, added, N)
+    items = open_items(index, open_index(index))
+    assert items.take(items.find("a000003"), ["label"]) != [{"label": "new"}]
 
 
 def test_what_does_not_fit_is_refused(copy: Any, tmp_path: Path) -> None:

@@ -30,6 +30,10 @@ from mmcli.workflows.index.files import write_rows
 from mmcli.workflows.index.rows import IndexPart, aligned_parts, plain_parts
 
 
+#: In the manifest: whether rows took the place of others since the index last saw its store.
+REPLACED = "replaced"
+
+
 @dataclass(frozen=True)
 class AddConfig:
     """What `mmcli retrieve add` can be told. compact: None decides by how much has changed.
@@ -84,10 +88,12 @@ def add_rows(
             keep = np.concatenate([keep, np.ones(added, bool)])
         changed |= tombstones(change, keep)
         if config.sync:
-            changed["store"] = _store_entry(config.store)
+            changed |= {"store": _store_entry(config.store), REPLACED: False}
         elif added:
             others = list(manifest.get("added_from") or [])
             changed["added_from"] = [*others, _store_entry(config.store)]
+            if outdated.any():
+                changed[REPLACED] = True
         final = settle(change, {**manifest, **changed}, keep, config.compact, message)
         return report_of(config.index, final) | report
 
@@ -145,6 +151,8 @@ def _choose(
     known = np.asarray(pc.is_in(ids, value_set=have.filter(pa.array(mine & keep))).to_numpy())
     if config.sync:
         fresh = _changed_since(config, manifest, store)
+        if manifest.get(REPLACED):  # by rows of another store, whichever: all are brought back
+            fresh = np.ones(store.rows, bool)
         wanted = ~known | fresh
         renewed = np.asarray(pc.is_in(have, value_set=ids.filter(pa.array(wanted))).to_numpy())
         return wanted, keep & (~mine | renewed)
