@@ -4,12 +4,14 @@ import datetime
 import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mmcli.core.errors import BadInput, SpaceMismatch, UsageError
 from mmcli.workflows.index.rows import choose_keys
 from mmcli.workflows.queries.file import QueryPart, parse_part, read_queries
 from mmcli.workflows.queries.plans import QueryPlan, plan_bound, plan_queries
+from mmcli.workflows.queries.vectors import refuse_nothing
 from mmcli.workflows.search.result_rows import order_columns, path_from_here, plain, result_row
 
 
@@ -152,3 +154,11 @@ def test_a_key_that_an_aligner_reads_is_encoded_as_it_was() -> None:
     assert plain is not None and plain.prompt == ""  # none then, so none now
     assert plan_bound("text", {**bound, "reference": "no-such-encoder"}, {}) is None
     assert plan_bound("foreign", ENTRIES["foreign"], {}) is None
+
+
+def test_a_recording_without_words_is_named() -> None:
+    """Its vector is of zeros; it once read as queries that cancel each other out."""
+    part = QueryPart("speech", "silence.wav", where="asked.jsonl:2")
+    refuse_nothing(part, np.array([0.0, 0.1], np.float32))
+    with pytest.raises(BadInput, match=r"asked.jsonl:2: nothing was recognised in speech `silence"):
+        refuse_nothing(part, np.zeros(2, np.float32))

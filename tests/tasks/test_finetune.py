@@ -14,11 +14,13 @@ from mmcli.encoders.registry import load
 from mmcli.encoders.specs import EncoderOptions
 from mmcli.engine.device import Placement
 from mmcli.engine.encode import encode_parts
+from mmcli.metrics.choice import measures_for
 from mmcli.store.manifest import read_manifest
 from mmcli.store.tensors import load_tensors
 from mmcli.workflows.extract.plan import ExtractConfig
 from mmcli.workflows.extract.run import extract
 from mmcli.workflows.finetune.run import finetune
+from mmcli.workflows.finetune.supervised import val_fell
 from mmcli.workflows.listeners import Listeners
 from mmcli.workflows.merge import MergeConfig, merge
 from mmcli.workflows.predict.one import predict_one
@@ -310,3 +312,16 @@ def test_a_sentiment_outside_its_scale_names_the_row(
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     with pytest.raises(BadInput, match=r"p005: `score` is 7\.5"):
         finetune(config_of(path, tmp_path / "m", clip, task="sentiment", label="score"))
+
+
+@pytest.mark.parametrize(("measure", "told"), [("accuracy", True), ("log_loss", False)])
+def test_tuning_that_made_val_worse_is_told(measure: str, told: bool) -> None:
+    """Of a measure whose lower values are better, the same numbers are a gain."""
+    rows = [
+        {"model": "late:mean", f"val {measure}": 0.717},
+        {"model": "tuned", f"val {measure}": 0.65},
+    ]
+    report = {"method": "late:mean", "table": rows}
+    found = val_fell(report, "tuned", measures_for("classes")[measure])
+    assert bool(found) == told and all("0.650" in line and "0.717" in line for line in found)
+    assert val_fell(report, "", measures_for("classes")[measure]) == []

@@ -231,23 +231,24 @@ def _train(
     analysis = _judged(stage, contest, network, report, rows)
     if config.curve:
         report["curve"] = _curve(stage, heads, base)
-    for line in (*cautions(report), *_fallen(report, tuned, measure)):
+    for line in (*cautions(report), *val_fell(report, tuned.name if tuned else "", measure)):
         listeners.message(f"warning: {line}")
     sha256 = file_record(store.path / MANIFEST)["sha256"]
     return TrainedTask(report, contest, tuned, network, analysis, sha256)
 
 
-def _fallen(report: Mapping[str, Any], tuned: Tuned | None, measure: Measure) -> list[str]:
-    """What must be said of towers whose tuning made the validation rows worse."""
-    if tuned is None:
-        return []
+def val_fell(report: Mapping[str, Any], tuned: str, measure: Measure) -> list[str]:
+    """What must be said of towers whose tuning made the validation rows worse.
+
+    tuned: the name of the tuned model in the table, "" without one.
+    """
     column = f"val {measure.name}"
     val = {row["model"]: row[column] for row in report["table"]}
-    before, after = val.get(report["method"]), val.get(tuned.name)
+    before, after = val.get(report["method"]), val.get(tuned)
     if before is None or after is None or measure.signed(after) >= measure.signed(before):
         return []
     return [
-        f"{tuned.name} has {column} {after:.3f}, its head on frozen towers {before:.3f}: less"
+        f"{tuned} has {column} {after:.3f}, its head on frozen towers {before:.3f}: less"
         " tuning, or `--strategy probe`, may do better"
     ]
 

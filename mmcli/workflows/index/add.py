@@ -29,7 +29,6 @@ from mmcli.workflows.index.changes import (
 from mmcli.workflows.index.files import write_rows
 from mmcli.workflows.index.rows import IndexPart, aligned_parts, plain_parts
 
-
 #: In the manifest: whether rows took the place of others since the index last saw its store.
 REPLACED = "replaced"
 

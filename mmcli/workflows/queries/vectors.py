@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Vectors = NDArray[np.float32]
 
 
-def _refuse_nothing(part: QueryPart, vector: Vectors) -> None:
+def refuse_nothing(part: QueryPart, vector: Vectors) -> None:
     """Raise BadInput for a vector of zeros, as a recording has in which nothing is said."""
     if not vector.any():
         where = f"{part.where}: " if part.where else ""
@@ -90,7 +90,7 @@ class QueryVectors:
         for query in self._queries:
             found = [by_kind[part.kind][part.value] for part in query.parts]
             for part, vector in zip(query.parts, found, strict=True):
-                _refuse_nothing(part, vector)
+                refuse_nothing(part, vector)
             weights = [part.weight for part in query.parts]
             vectors.append(combine(found, weights, self._manifest["metric"]))
             likes = [part.value for part in query.parts if part.kind == "like"]
