@@ -220,6 +220,22 @@ def test_a_leak_through_a_row_that_is_itself_a_near_duplicate(find: Find, tmp_pa
     assert [(f["id"], f["other"]) for f in near] == [("b", "a"), ("c", "b")]
 
 
+def test_a_held_out_copy_is_a_leak_whichever_copy_comes_first(find: Find, tmp_path: Path) -> None:
+    """Of three equal files the first is held out too: the third leaks from the second."""
+    rows = []
+    for name, split in zip("abc", ("test", "train", "test"), strict=True):
+        picture(tmp_path / f"{name}.png", 1)
+        rows.append({"id": name, "image": f"{name}.png", "split": split})
+    table(tmp_path / "t.jsonl", rows)
+    with writer(tmp_path / "store", keys={"image": KEYS["image"]}) as store:
+        items = pa.table({**{n: [r[n] for r in rows] for n in rows[0]}, "has_image": [True] * 3})
+        vectors = np.eye(4, dtype=np.float32)[[0, 0, 0]]
+        store.write_shard(0, 0, items, {"image": KeyArrays(vectors)}, (), (3, 0, 0))
+        store.commit()
+    found = find("t.jsonl", "--store", "store", "--near", "image", "--checks", "leak")
+    assert [(f["id"], f["other"]) for f in found] == [("b", "a"), ("c", "b")]
+
+
 def test_vectors_without_any_parts_are_sound(find: Find, tmp_path: Path) -> None:
     make_store(tmp_path / "s")
     assert find("s", "--label", "label") == []

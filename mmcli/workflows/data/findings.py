@@ -120,10 +120,13 @@ def near_findings(context: Context, store: Store, near: str) -> Iterator[Finding
             check = "leak" if crossing and "leak" in context.checks else "near-duplicate"
             pairs.setdefault((row, other), (check, float(cosine)))
     ledger = context.ledger
+    first = {content: row for row, content in reversed([*enumerate(contents)])}
     for (row, other), (check, cosine) in sorted(pairs.items()):
-        told = check if check == "leak" else "duplicate"
-        if contents[row] and contents[row] == contents[other] and told in context.checks:
-            continue  # it is named as that already
+        equal = contents[row] and contents[row] == contents[other]
+        if equal and (first[contents[row]] == other or check != "leak"):
+            told = check if check == "leak" else "duplicate"
+            if told in context.checks:  # equal files are named already, each with the first
+                continue
         message = f"cosine {cosine:.4f} of `{key}`"
         if check == "leak":
             here, there = (ledger.split_names[splits[r]] for r in (row, other))

@@ -29,7 +29,7 @@ from mmcli.workflows.index.changes import (
 from mmcli.workflows.index.files import write_rows
 from mmcli.workflows.index.rows import IndexPart, aligned_parts, plain_parts
 
-#: In the manifest: whether rows took the place of others since the index last saw its store.
+#: In the manifest: whether another store's rows took the place of some since it last saw its own.
 REPLACED = "replaced"
 
 
@@ -91,7 +91,8 @@ def add_rows(
         elif added:
             others = list(manifest.get("added_from") or [])
             changed["added_from"] = [*others, _store_entry(config.store)]
-            if outdated.any():
+            own = (manifest.get("store") or {}).get("path")
+            if outdated.any() and own != str(Path(config.store).resolve()):
                 changed[REPLACED] = True
         final = settle(change, {**manifest, **changed}, keep, config.compact, message)
         return report_of(config.index, final) | report
